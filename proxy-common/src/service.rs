@@ -1,0 +1,116 @@
+//! Services: what a packet is addressed to.
+
+use crate::addr::{Addr, Port};
+
+/// A VIP's address, port and protocol. Port 0 matches every port that has no service of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ServiceKey {
+    /// VIP address.
+    pub addr: Addr,
+    /// VIP port, or 0 for any.
+    pub port: Port,
+    /// Protocol number: TCP or UDP.
+    pub proto: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// How packets of a service reach its backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Mode {
+    /// Full NAT: source and destination are rewritten; needs nothing of the backend.
+    Nat = 1,
+    /// Direct server return on the backend's link: only the MAC addresses are rewritten.
+    DsrL2 = 2,
+}
+
+impl Mode {
+    /// From a map byte; `None` for a mode that this object does not know.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Nat),
+            2 => Some(Self::DsrL2),
+            _ => None,
+        }
+    }
+}
+
+/// A service as the data path sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ServiceValue {
+    /// The ring: first block in the upper half, length in slots in the lower. One word, so that a reader sees the old
+    /// ring or the new one, never half of each. 0 is no ring: no backend.
+    pub ring: u64,
+    /// Index into the service counters and budgets; never reused while a packet may still carry it.
+    pub id: u16,
+    /// [`Mode`].
+    pub mode: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// New NAT flows that may wait for their handshake in one window (`ConfigValue::syn_ticks`).
+    pub syn_budget: u32,
+    /// Tick at which the ring last changed; for UDP flows of the stateless modes.
+    pub changed_at: u32,
+    /// Zero.
+    pub reserved2: u32,
+}
+
+/// The ring word of a [`ServiceValue`].
+#[inline(always)]
+#[must_use]
+pub const fn ring_word(first_block: u32, length: u32) -> u64 {
+    ((first_block as u64) << 32) | length as u64
+}
+
+/// An address that is ours.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct DestinationValue {
+    /// Sum of [`destination_flag`] flags.
+    pub flags: u32,
+}
+
+/// Flags of a [`DestinationValue`].
+pub mod destination_flag {
+    /// A VIP.
+    pub const VIP: u32 = 1;
+    /// A source-NAT address.
+    pub const SNAT: u32 = 2;
+    /// Packets to a port without a service pass to the host instead of being dropped.
+    pub const UNKNOWN_PORT_PASS: u32 = 4;
+}
+
+/// Bits of a destination filter bucket.
+pub mod filter_bit {
+    /// Some address of this bucket is a VIP: ask the service map.
+    pub const VIP: u32 = 1;
+    /// Some address of this bucket has NAT flows: ask the flow map.
+    pub const FLOWS: u32 = 2;
+}
+
+/// A source-NAT address and its ports.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SnatValue {
+    /// The address.
+    pub addr: Addr,
+    /// First port, host order, at least 1.
+    pub port_min: u16,
+    /// Last port, host order, not below `port_min`.
+    pub port_max: u16,
+}
+
+/// New flows of a service that wait for their handshake.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct BudgetValue {
+    /// Number of the window: tick divided by `ConfigValue::syn_ticks`.
+    pub window: u32,
+    /// Flows begun in this window and not yet established.
+    pub waiting: u32,
+}

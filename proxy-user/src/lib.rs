@@ -1,0 +1,6 @@
+//! weir: source-IP ACL and load balancer in XDP. The daemon and CLI.
+//!
+//! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
+
+pub mod model;
+pub mod plan;
