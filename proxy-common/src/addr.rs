@@ -2,24 +2,46 @@
 //! alignment nor endianness can differ between the kernel and userspace.
 
 /// An IPv4 or IPv6 address in 16 bytes, network order; IPv4 is mapped (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+/// Kept as two words as they lie in memory: it is hashed and copied by words, and the verifier refuses a word across
+/// two on the stack.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Addr(pub [u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Addr([u64; 2]);
 
 impl Addr {
     /// An IPv4 address, mapped.
     #[inline(always)]
     #[must_use]
     pub const fn v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self([0, (0xffff_0000_0000 | u32::from_be_bytes(octets) as u64).to_be()])
     }
 
-    /// An IPv6 address as it stands on the wire.
+    /// An address from its 16 bytes as they stand on an IPv6 wire.
     #[inline(always)]
     #[must_use]
     pub const fn v6(octets: [u8; 16]) -> Self {
-        Self(octets)
+        let value = u128::from_be_bytes(octets);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+        Self([((value >> 64) as u64).to_be(), (value as u64).to_be()])
+    }
+
+    /// An address of either family from the standard library's.
+    #[must_use]
+    pub const fn from_ip(addr: core::net::IpAddr) -> Self {
+        match addr {
+            core::net::IpAddr::V4(addr) => Self::v4(addr.octets()),
+            core::net::IpAddr::V6(addr) => Self::v6(addr.octets()),
+        }
+    }
+
+    /// As the standard library's; mapped addresses become IPv4.
+    #[must_use]
+    pub const fn to_ip(&self) -> core::net::IpAddr {
+        if self.is_v4() {
+            core::net::IpAddr::V4(core::net::Ipv4Addr::from_octets(self.v4_octets()))
+        } else {
+            core::net::IpAddr::V6(core::net::Ipv6Addr::from_octets(self.octets()))
+        }
     }
 
     /// Whether this is a mapped IPv4 address.
@@ -33,17 +55,31 @@ impl Addr {
     /// The last four bytes: the IPv4 address, if this is one.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the last four bytes")]
     pub const fn v4_octets(&self) -> [u8; 4] {
-        let [.., a, b, c, d] = self.0;
-        [a, b, c, d]
+        (self.words().1 as u32).to_be_bytes()
+    }
+
+    /// All 16 bytes, network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(&self) -> [u8; 16] {
+        let (high, low) = self.words();
+        (((high as u128) << 64) | low as u128).to_be_bytes()
     }
 
     /// The two halves as big-endian numbers.
     #[inline(always)]
     #[must_use]
     pub const fn words(&self) -> (u64, u64) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
+        let [high, low] = self.0;
+        (u64::from_be(high), u64::from_be(low))
+    }
+}
+
+impl core::fmt::Debug for Addr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(&self.to_ip(), f)
     }
 }
 

@@ -21,6 +21,15 @@ pub struct FlowKey {
     pub reserved: [u8; 3],
 }
 
+impl FlowKey {
+    /// A key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(src: Addr, dst: Addr, sport: Port, dport: Port, proto: u8) -> Self {
+        Self { src, dst, sport, dport, proto, reserved: [0; 3] }
+    }
+}
+
 /// One direction of a NAT flow: what its packets are rewritten to. The forward entry is found by the client's packets,
 /// the reply entry by the backend's.
 #[repr(C, align(8))]

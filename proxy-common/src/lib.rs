@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|---|
 //! | `weir_config` | array | 0 | [`ConfigValue`] | daemon | data path |
 //! | `weir_schema` | array | 0 | [`SchemaValue`] | daemon | daemon |
-//! | `weir_filter` | array | word | u64: 32 buckets of 2 bits ([`filter_bit`]) | daemon | data path |
+//! | `weir_filter` | array | word | u64: 16 buckets of 4 bits ([`filter_bit`]) | daemon | data path |
 //! | `weir_dests` | hash | [`Addr`] | [`DestinationValue`] | daemon | data path |
 //! | `weir_services` | hash | [`ServiceKey`] | [`ServiceValue`] | daemon | data path |
 //! | `weir_rings` | array | block | [`RingBlock`] | daemon | data path |
@@ -42,7 +42,7 @@ pub use config::{ConfigValue, SCHEMA_MAGIC, SCHEMA_VERSION, SchemaValue, config_
 pub use flow::{CacheLine, Direction, FlowKey, FlowState, FlowValue, flow_flag};
 pub use reason::{Class, Reason};
 pub use service::{
-    BudgetValue, DestinationValue, Mode, ServiceKey, ServiceValue, SnatValue, destination_flag, filter_bit,
-    ring_word,
+    BudgetValue, DestinationValue, FILTER_MASK, Mode, ServiceKey, ServiceValue, SnatValue, destination_flag,
+    filter_bit, filter_place, ring_word,
 };
 pub use stats::{Count, TrafficCount};

@@ -24,10 +24,10 @@ pub const SNAT_ADDRESSES: u32 = 256;
 /// Flow entries; a NAT flow takes two (at load).
 pub const FLOWS: u32 = 524_288;
 
-/// Buckets of the destination filter; two bits each.
+/// Buckets of the destination filter; four bits each.
 pub const FILTER_BUCKETS: u32 = 65_536;
-/// Words of the destination filter: 32 buckets of two bits each.
-pub const FILTER_WORDS: u32 = FILTER_BUCKETS / 32;
+/// Words of the destination filter: 16 buckets each.
+pub const FILTER_WORDS: u32 = FILTER_BUCKETS / 16;
 
 /// Ring slots in a block: one cache line of u32.
 pub const RING_BLOCK_SLOTS: u32 = 16;

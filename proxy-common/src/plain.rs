@@ -25,8 +25,8 @@ plain! {
     crate::ListName = 64,
     crate::RingBlock = 64,
     crate::SchemaValue = 16,
-    crate::ServiceKey = 20,
+    crate::ServiceKey = 24,
     crate::ServiceValue = 24,
-    crate::SnatValue = 20,
+    crate::SnatValue = 24,
     crate::TrafficCount = 40,
 }

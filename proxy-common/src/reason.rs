@@ -25,11 +25,12 @@ impl Class {
 
 /// Why a packet passed, was dropped or was steered. New reasons are added at the end: the number is the counter's index
 /// in pinned maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 #[must_use]
 pub enum Reason {
     /// Not addressed to a VIP and no flow of ours.
+    #[default]
     NotOurs = 0,
     /// Neither IPv4 nor IPv6: ARP, LLDP and the like.
     NonIp = 1,

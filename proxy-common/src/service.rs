@@ -14,6 +14,17 @@ pub struct ServiceKey {
     pub proto: u8,
     /// Zero.
     pub reserved: u8,
+    /// Zero.
+    pub reserved2: u32,
+}
+
+impl ServiceKey {
+    /// A key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(addr: Addr, port: Port, proto: u8) -> Self {
+        Self { addr, port, proto, reserved: 0, reserved2: 0 }
+    }
 }
 
 /// How packets of a service reach its backends.
@@ -85,12 +96,24 @@ pub mod destination_flag {
     pub const UNKNOWN_PORT_PASS: u32 = 4;
 }
 
-/// Bits of a destination filter bucket.
+/// Bits of a destination filter bucket: what some address in it is.
 pub mod filter_bit {
-    /// Some address of this bucket is a VIP: ask the service map.
+    /// A VIP: ask the service map.
     pub const VIP: u32 = 1;
-    /// Some address of this bucket has NAT flows: ask the flow map.
-    pub const FLOWS: u32 = 2;
+    /// A VIP of a NAT service: ask the flow map first.
+    pub const NAT: u32 = 2;
+    /// A source-NAT address: ask the flow map first; answers are above the ACL.
+    pub const SNAT: u32 = 4;
+}
+
+/// The bits of one bucket.
+pub const FILTER_MASK: u32 = 0xf;
+
+/// Word of the destination filter, and the shift in it, at which a bucket's bits stand.
+#[inline(always)]
+#[must_use]
+pub const fn filter_place(bucket: u32) -> (u32, u32) {
+    (bucket / 16, bucket % 16 * 4)
 }
 
 /// A source-NAT address and its ports.
@@ -103,6 +126,8 @@ pub struct SnatValue {
     pub port_min: u16,
     /// Last port, host order, not below `port_min`.
     pub port_max: u16,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// New flows of a service that wait for their handshake.

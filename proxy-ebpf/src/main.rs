@@ -1,2 +1,44 @@
-//! c
+//! weir's XDP programs: entry points over the decision library. Each is one expression, so that no verdict is lost.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod kernel;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::macros::xdp;
+    use aya_ebpf::programs::XdpContext;
+
+    use crate::kernel;
+
+    /// The program for devices and kernels that know multi-buffer frames (Linux 5.18).
+    #[xdp(frags)]
+    pub(crate) fn weir(ctx: XdpContext) -> u32 {
+        kernel::run(ctx)
+    }
+
+    /// The same without the frags flag, for those that refuse it.
+    #[xdp]
+    pub(crate) fn weir_nofrags(ctx: XdpContext) -> u32 {
+        kernel::run(ctx)
+    }
+
+    /// Writes the jiffies and the nanoseconds of now into the packet's first 16 bytes; for test runs only.
+    #[xdp]
+    pub(crate) fn weir_clock(ctx: XdpContext) -> u32 {
+        kernel::clock::write(ctx)
+    }
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
+/// On the host there is nothing to run: the programs are built for the BPF target by `cargo xtask build-ebpf`.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

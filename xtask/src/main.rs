@@ -1,2 +1,29 @@
-//! xtask
-fn main() {}
+//! Everything a weir developer runs by name: `cargo xtask TASK`.
+
+mod build_ebpf;
+
+use clap::{Parser, Subcommand};
+
+/// weir's developer tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Rebuild the kernel object from source (needs nightly, rust-src and bpf-linker).
+    BuildEbpf {
+        /// Change nothing; fail if the committed object is not byte for byte what the source gives.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::BuildEbpf { check } => build_ebpf::run(check),
+    }
+}

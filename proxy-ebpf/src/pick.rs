@@ -1,0 +1,82 @@
+//! Ring slot to backend.
+
+use proxy_common::{
+    BackendState, BackendValue, ConfigValue, FlowKey, Reason, ServiceValue, limits, ring_owners,
+};
+
+use crate::cache;
+use crate::hash;
+use crate::packet::Packet;
+use crate::tables::{Memory, Tables};
+
+/// A backend and its slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Pick<'a> {
+    pub(crate) slot: u16,
+    pub(crate) backend: &'a BackendValue,
+}
+
+/// The owners of the flow's ring slot: now, and before the last change.
+#[inline(always)]
+pub(crate) fn owners<T: Tables>(
+    tables: &T,
+    config: &ConfigValue,
+    service: &ServiceValue,
+    key: &FlowKey,
+) -> Result<(u16, u16), Reason> {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the ring word")]
+    let (first_block, length) = ((service.ring >> 32) as u32, service.ring as u32);
+    if length == 0 {
+        return Err(Reason::NoBackend);
+    }
+    let index = hash::ring_index(hash::flow_hash(config.seed, key), length);
+    let block = first_block + index / limits::RING_BLOCK_SLOTS;
+    let slot = tables.ring_slot(block, index % limits::RING_BLOCK_SLOTS).ok_or(Reason::HelperFailed)?;
+    Ok(ring_owners(slot))
+}
+
+/// The backend for a new NAT flow: the slot's owner now.
+#[inline(always)]
+pub(crate) fn for_new_flow<'a, T: Tables>(
+    tables: &'a T,
+    config: &ConfigValue,
+    service: &ServiceValue,
+    key: &FlowKey,
+) -> Result<Pick<'a>, Reason> {
+    let (current, previous) = owners(tables, config, service, key)?;
+    // The previous owner steps in for the moment between a backend's end and the ring without it.
+    usable(tables, service, current).or_else(|| usable(tables, service, previous)).ok_or(Reason::NoBackend)
+}
+
+/// The backend for a packet of a stateless mode. Where the slot's owner has changed, flows that were there before stay
+/// with the previous one, and flows begun since are remembered in the cache; what is not there is from before.
+#[inline(always)]
+pub(crate) fn stateless<'a, T: Tables, M: Memory>(
+    tables: &'a T,
+    memory: &mut M,
+    config: &ConfigValue,
+    service: &ServiceValue,
+    packet: &Packet,
+) -> Result<Pick<'a>, Reason> {
+    let (current, previous) = owners(tables, config, service, &packet.key)?;
+    if current == previous {
+        return usable(tables, service, current).ok_or(Reason::NoBackend);
+    }
+    let Some(before) = usable(tables, service, previous) else {
+        return usable(tables, service, current).ok_or(Reason::NoBackend);
+    };
+    let Some(now) = usable(tables, service, current) else {
+        return Ok(before);
+    };
+    let query = cache::Query { now: tables.now(), changed_at: service.changed_at, current, previous };
+    let slot = cache::choose(memory, config, packet, query);
+    Ok(if slot == current { now } else { before })
+}
+
+#[inline(always)]
+fn usable<'a, T: Tables>(tables: &'a T, service: &ServiceValue, slot: u16) -> Option<Pick<'a>> {
+    let backend = tables.backend(slot)?;
+    let state = BackendState::from_byte(backend.state);
+    let alive = state == BackendState::Active || state == BackendState::Draining;
+    (slot != 0 && alive && backend.service == service.id).then_some(Pick { slot, backend })
+}

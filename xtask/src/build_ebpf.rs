@@ -1,0 +1,116 @@
+//! The kernel object: built with the nightly compiler, stripped of debug sections, kept with its BTF, committed. The
+//! checkout's and cargo's folders are mapped away, so that the bytes depend on the source and the tools only.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+const OBJECT: &str = "proxy-user/bpf/weir.bpf.o";
+const TOOLS: &str = "proxy-user/bpf/weir.bpf.tools";
+
+/// Builds the object; writes it, or compares it with the committed one.
+pub(crate) fn run(check: bool) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
+    let tools = tools()?;
+    if check {
+        let committed =
+            fs::read_to_string(root.join(TOOLS)).context("reading which tools made the object")?;
+        if committed != tools {
+            println!(
+                "build-ebpf: left out: the object was made with\n{committed}and here are\n{tools}so a difference would say nothing"
+            );
+            return Ok(());
+        }
+    }
+    let object = strip(&build(root)?)?;
+    if check {
+        let committed = fs::read(root.join(OBJECT)).context("reading the committed object")?;
+        ensure!(
+            committed == object,
+            "{OBJECT} is not what the source gives ({} bytes committed, {} built): run `cargo xtask build-ebpf` and commit it",
+            committed.len(),
+            object.len()
+        );
+        println!("build-ebpf: {OBJECT} is what the source gives ({} bytes)", object.len());
+    } else {
+        fs::write(root.join(OBJECT), &object).with_context(|| format!("writing {OBJECT}"))?;
+        fs::write(root.join(TOOLS), tools).with_context(|| format!("writing {TOOLS}"))?;
+        println!("build-ebpf: wrote {OBJECT} ({} bytes)", object.len());
+    }
+    Ok(())
+}
+
+/// The compiler's commit and the linker's version, one a line.
+fn tools() -> Result<String> {
+    let rustc = output(Command::new("rustc").args(["+nightly", "--version", "--verbose"]))
+        .context("the nightly compiler: `rustup toolchain install nightly --component rust-src`")?;
+    let commit = rustc.lines().find(|line| line.starts_with("commit-hash")).unwrap_or("commit-hash: unknown");
+    let linker = output(Command::new("bpf-linker").arg("--version"))
+        .context("bpf-linker: `cargo +nightly install bpf-linker --version 0.10.3 --locked`")?;
+    Ok(format!("rustc {commit}\n{}\n", linker.trim()))
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("ebpf");
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
+        .context("neither CARGO_HOME nor HOME is set")?;
+    let sysroot = output(Command::new("rustc").args(["+nightly", "--print", "sysroot"]))?;
+    let flags = [
+        format!("--remap-path-prefix={}=/weir", root.display()),
+        format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
+        format!("--remap-path-prefix={}=/rust", sysroot.trim()),
+        "-Cdebuginfo=2".into(),
+        "-Clink-arg=--btf".into(),
+        "-Ctarget-cpu=v3".into(),
+        // Byte-array headers are read by words; x86-64 and arm64 allow it, and the verifier knows.
+        "-Ctarget-feature=+allows-misaligned-mem-access".into(),
+        "-Cpanic=abort".into(),
+    ];
+    let status = Command::new("cargo")
+        .current_dir(root)
+        .args(["+nightly", "build", "--package", "proxy-ebpf", "--bin", "weir-xdp", "--profile", "bpf"])
+        .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core", "--locked"])
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .env("CARGO_TARGET_DIR", &target)
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC")
+        .status()
+        .context("starting cargo")?;
+    ensure!(status.success(), "building the kernel object failed");
+    Ok(target.join("bpfel-unknown-none/bpf/weir-xdp"))
+}
+
+/// Takes out the debug sections; BTF stays.
+fn strip(path: &Path) -> Result<Vec<u8>> {
+    let data = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut builder = object::build::elf::Builder::read(data.as_slice()).context("reading the object")?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    // LLVM keeps symbol and section names in one table, the writer in two.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = object::build::elf::SectionData::SectionString;
+    builder.delete_orphans();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped).context("writing the stripped object")?;
+    Ok(stripped)
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output =
+        command.env_remove("RUSTUP_TOOLCHAIN").output().with_context(|| format!("running {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    String::from_utf8(output.stdout).context("output is not UTF-8")
+}
