@@ -13,7 +13,7 @@ use super::{LabError, Namespace, Offloads, Port};
 pub struct Veth;
 
 impl Veth {
-    /// Makes a veth pair with its ends in two namespaces (or in one), both up, with the offloads of
+    /// Makes a veth pair with its ends in two namespaces (or in one), both up and carrying packets, with the offloads of
     /// [`Offloads::for_xdp_redirect`], without which frames made or redirected by XDP are lost silently.
     ///
     /// # Errors
@@ -39,6 +39,8 @@ impl Veth {
             port.set_offloads(Offloads::for_xdp_redirect())?;
             port.up()?;
         }
+        a.wait_running()?;
+        b.wait_running()?;
         Ok((a, b))
     }
 }

@@ -1,6 +1,8 @@
 //! An interface of the laboratory: its state, addresses, routes and neighbours.
 
+use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -13,6 +15,7 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use super::{LabError, Namespace, Route, run_async_in};
 use crate::net::convert::{family, to_neighbour};
 use crate::net::netlink::{Netlink, NetlinkError};
+use crate::net::{host, link};
 
 /// An interface in a namespace. A handle only: it ends with [`Port::delete`] or with its namespace, whose lifetime
 /// it extends.
@@ -31,24 +34,16 @@ impl Port {
     /// [`LabError`], `ENODEV` if it is not.
     pub fn named(namespace: &Namespace, name: &str) -> Result<Self, LabError> {
         check_name(name)?;
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        let what = format!("look up {name} in {}", namespace.name());
-        let answer = run_async_in(namespace, || async {
-            Netlink::open()?.one(&what, RouteNetlinkMessage::GetLink(message)).await
-        })??;
-        let RouteNetlinkMessage::NewLink(link) = answer else {
-            return Err(NetlinkError::Lost { what }.into());
+        let found = run_async_in(namespace, || async { link::by_name(&Netlink::open()?, name).await })??;
+        let Some(link) = found else {
+            let what = format!("look up {name} in {}", namespace.name());
+            return Err(LabError::at(what)(io::Error::from_raw_os_error(libc::ENODEV)));
         };
-        let mac = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Address(mac) => mac.as_slice().try_into().ok(),
-            _ => None,
-        });
         Ok(Self {
             namespace: namespace.clone(),
             name: name.into(),
-            index: link.header.index,
-            mac: mac.unwrap_or_default(),
+            index: link.index,
+            mac: link.mac.unwrap_or_default(),
         })
     }
 
@@ -92,6 +87,17 @@ impl Port {
         self.set_flags("set down", LinkFlags::empty())
     }
 
+    /// Waits until it carries packets. The kernel reports that a moment after both ends are up; until then frames are
+    /// lost and IPv6 addresses have no local route.
+    ///
+    /// # Errors
+    /// [`LabError`], `ETIMEDOUT` after 3 s, mostly because the other end is down.
+    pub fn wait_running(&self) -> Result<(), LabError> {
+        wait(&self.namespace, &self.what("wait for the carrier of"), async |netlink| {
+            Ok(link::by_index(netlink, self.index).await?.is_some_and(|link| link.running))
+        })
+    }
+
     /// Sets its MTU, bytes.
     ///
     /// # Errors
@@ -131,13 +137,19 @@ impl Port {
         change(&self.namespace, &self.what("delete"), RouteNetlinkMessage::DelLink(message), 0)
     }
 
-    /// Adds an address with its prefix, such as `10.0.0.1/24`. IPv6 addresses are usable at once.
+    /// Adds an address with its prefix, such as `10.0.0.1/24`. It is usable on return if the port is running: the
+    /// kernel makes an IPv6 address's local route later, also without duplicate address detection.
     ///
     /// # Errors
     /// [`LabError`].
     pub fn add_address(&self, address: IpNet) -> Result<(), LabError> {
         let message = RouteNetlinkMessage::NewAddress(self.address(address));
-        change(&self.namespace, &self.what(&format!("add {address} to")), message, NLM_F_CREATE | NLM_F_EXCL)
+        let what = self.what(&format!("add {address} to"));
+        change(&self.namespace, &what, message, NLM_F_CREATE | NLM_F_EXCL)?;
+        wait(&self.namespace, &what, async |netlink| {
+            let running = link::by_index(netlink, self.index).await?.is_some_and(|link| link.running);
+            Ok(!running || host::owns(netlink, address.addr()).await?)
+        })
     }
 
     /// Removes an address.
@@ -244,6 +256,25 @@ pub(super) fn change(
     flags: u16,
 ) -> Result<(), LabError> {
     Ok(run_async_in(namespace, || async { Netlink::open()?.change(what, message, flags).await })??)
+}
+
+/// Waits up to 3 s for something that the kernel does later.
+fn wait(
+    namespace: &Namespace,
+    what: &str,
+    done: impl AsyncFn(&Netlink) -> Result<bool, NetlinkError> + Send,
+) -> Result<(), LabError> {
+    run_async_in(namespace, || async move {
+        let netlink = Netlink::open()?;
+        let end = Instant::now() + Duration::from_secs(3);
+        while !done(&netlink).await? {
+            if Instant::now() > end {
+                return Err(LabError::at(what)(io::ErrorKind::TimedOut.into()));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    })?
 }
 
 /// The kernel's own rule (`dev_valid_name`), so that the message can say it.
