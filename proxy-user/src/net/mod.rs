@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub(crate) mod convert;
+pub mod follow;
 pub mod gratuitous;
 pub mod host;
 pub mod link;
@@ -10,9 +11,12 @@ pub mod netlink;
 pub mod nexthop;
 pub mod packet;
 pub mod ports;
+mod prober;
 pub mod watch;
 
 #[cfg(test)]
 mod announce_tests;
+#[cfg(test)]
+mod follow_tests;
 #[cfg(test)]
 mod nexthop_tests;
