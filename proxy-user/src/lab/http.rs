@@ -2,30 +2,27 @@
 //!
 //! Enough for the demo and the tests: GET without a body, threads, bounds on everything.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
-use super::{LabError, Namespace, run_in, spawn_in};
+use super::server::TcpServer;
+use super::{LabError, Namespace};
 
 /// A server that answers every GET with its name. Stops when dropped, its connections too.
 #[derive(Debug)]
 pub struct HttpServer {
-    addr: SocketAddr,
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    accepting: Option<JoinHandle<io::Result<()>>>,
+    server: TcpServer,
+    requests: Arc<AtomicU64>,
 }
 
 impl HttpServer {
     /// Starts it inside a namespace. Port 0 is chosen by the kernel. With `keep_alive` a connection stays open for
-    /// further requests unless the client says `Connection: close`.
+    /// further requests unless the client says `Connection: close`. At most 256 connections are served at once.
     ///
     /// # Errors
     /// [`LabError`], if the address is not of the namespace or taken.
@@ -35,106 +32,39 @@ impl HttpServer {
         name: &str,
         keep_alive: bool,
     ) -> Result<Self, LabError> {
-        let what = format!("listen on {addr} in {}", namespace.name());
-        let listener = run_in(namespace, || TcpListener::bind(addr))?.map_err(LabError::at(&what))?;
-        let addr = listener.local_addr().map_err(LabError::at(&what))?;
-        let shared = Arc::new(Shared {
-            name: name.into(),
-            keep_alive,
-            requests: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            open: Mutex::new(Some(BTreeMap::new())),
-        });
-        let own = listener.try_clone().map_err(LabError::at(&what))?;
-        let (inside, state) = (namespace.clone(), Arc::clone(&shared));
-        let accepting = Some(spawn_in(namespace, move || accept(&own, &inside, &state))?);
-        Ok(Self { addr, listener, shared, accepting })
+        let requests = Arc::new(AtomicU64::new(0));
+        let (counter, name) = (Arc::clone(&requests), name.to_owned());
+        let server =
+            TcpServer::start(namespace, addr, move |stream| serve(stream, &name, keep_alive, &counter))?;
+        Ok(Self { server, requests })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.server.addr()
     }
 
     /// Requests answered.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Connections accepted.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.server.connections()
     }
 }
 
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        // Makes a blocked accept return, on Linux.
-        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
-        for stream in self.shared.open().take().into_iter().flat_map(BTreeMap::into_values) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    name: String,
-    keep_alive: bool,
-    requests: AtomicU64,
-    connections: AtomicU64,
-    /// Open connections by number; nothing once the server stops.
-    open: Mutex<Option<BTreeMap<u64, TcpStream>>>,
-}
-
-impl Shared {
-    fn open(&self) -> MutexGuard<'_, Option<BTreeMap<u64, TcpStream>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn accept(listener: &TcpListener, namespace: &Namespace, shared: &Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept() {
-        let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-        let Ok(kept) = stream.try_clone() else { continue };
-        match shared.open().as_mut() {
-            Some(open) if open.len() < MAX_CONNECTIONS => drop(open.insert(number, kept)),
-            // Too many at once: closed.
-            _ => continue,
-        }
-        let state = Arc::clone(shared);
-        let started = spawn_in(namespace, move || {
-            let _ = serve(&stream, &state);
-            if let Some(open) = state.open().as_mut() {
-                open.remove(&number);
-            }
-        });
-        if started.is_err()
-            && let Some(open) = shared.open().as_mut()
-        {
-            open.remove(&number);
-        }
-    }
-}
-
-fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_read_timeout(Some(IDLE_TIME))?;
-    stream.set_write_timeout(Some(IDLE_TIME))?;
+fn serve(mut stream: &TcpStream, name: &str, keep_alive: bool, requests: &AtomicU64) -> io::Result<()> {
     while let Some(head) = read_head(&mut stream)? {
         let head = head.to_ascii_lowercase();
-        let close = !shared.keep_alive || head.contains("connection: close");
-        shared.requests.fetch_add(1, Ordering::Relaxed);
-        let (status, body) = if head.starts_with("get ") {
-            ("200 OK", shared.name.as_str())
-        } else {
-            ("501 Not Implemented", "")
-        };
+        let close = !keep_alive || head.contains("connection: close");
+        requests.fetch_add(1, Ordering::Relaxed);
+        let (status, body) =
+            if head.starts_with("get ") { ("200 OK", name) } else { ("501 Not Implemented", "") };
         let connection = if close { "close" } else { "keep-alive" };
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
@@ -213,16 +143,14 @@ impl Get {
     }
 }
 
-const MAX_CONNECTIONS: usize = 256;
 const MAX_HEAD: usize = 8 * 1024;
 const MAX_ANSWER: u64 = 1024 * 1024;
-const IDLE_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::Veth;
     use crate::lab::tests::root;
+    use crate::lab::{Veth, run_in};
 
     #[test]
     fn requests_cross_a_pair_and_the_server_stops() {

@@ -130,4 +130,20 @@ mod tests {
         let error = Veth::pair((&a, "much-too-long-name"), (&a, "x")).unwrap_err().to_string();
         assert!(error.contains("shorter name"), "{error}");
     }
+
+    #[test]
+    fn a_dropped_namespace_takes_its_links_with_it() {
+        if !root() {
+            return;
+        }
+        let [a, b] = ["a", "b"].map(|name| Namespace::new(name).unwrap());
+        let (pa, pb) = Veth::pair((&a, "eth0"), (&b, "eth0")).unwrap();
+        drop((b, pb));
+        // The kernel takes namespaces apart in the background.
+        let gone = (0..300).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            Port::named(&a, pa.name()).is_err()
+        });
+        assert!(gone);
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Everything is owned by values: when they are dropped, or the process dies, nothing is left behind.
 
+pub mod bulk;
 mod error;
 mod ethtool;
 mod frames;
@@ -10,6 +11,8 @@ mod link;
 mod namespace;
 mod port;
 mod route;
+mod server;
+pub mod udp;
 
 pub use error::LabError;
 pub use ethtool::Offloads;
