@@ -2,5 +2,6 @@
 //!
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
+pub mod config;
 pub mod model;
 pub mod plan;
