@@ -90,7 +90,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// The findings, in the order in which they stand in the files.
+    /// The findings, file by file, by place.
     #[must_use]
     pub fn all(&self) -> &[Diagnostic] {
         &self.all
@@ -105,6 +105,11 @@ impl Diagnostics {
         self.all.push(diagnostic);
     }
 
+    /// By place, file by file; what has no place goes last.
+    pub(super) fn sort(&mut self) {
+        self.all.sort_by_key(|d| (d.file.is_none(), d.file.clone(), d.line, d.column));
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.errors().next().is_some()
     }
@@ -114,9 +119,9 @@ impl Diagnostics {
     }
 }
 
-impl From<Diagnostic> for Diagnostics {
-    fn from(one: Diagnostic) -> Self {
-        Self { all: vec![one] }
+impl From<Box<Diagnostic>> for Diagnostics {
+    fn from(one: Box<Diagnostic>) -> Self {
+        Self { all: vec![*one] }
     }
 }
 
@@ -144,13 +149,12 @@ fn render(code: Code, severity: Severity, message: &str, hint: &str, places: &[P
     for (index, place) in places.iter().enumerate() {
         let (line, text, span) = place.source.excerpt(&place.span);
         let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-        group = group.element(
-            Snippet::source(text)
-                .path(place.source.name())
-                .line_start(line)
-                .annotation(kind.span(span).label(place.label.as_str())),
-        );
+        let label = Some(place.label.as_str()).filter(|label| !label.is_empty());
+        let snippet = Snippet::source(text).path(place.source.name()).line_start(line);
+        group = group.element(snippet.annotation(kind.span(span).label(label)));
     }
-    group = group.element(Level::HELP.message(hint));
+    if !hint.is_empty() {
+        group = group.element(Level::HELP.message(hint));
+    }
     Renderer::plain().render(&[group])
 }

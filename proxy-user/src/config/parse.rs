@@ -56,6 +56,18 @@ pub enum ParseError {
     Name(String),
 }
 
+impl ParseError {
+    /// What is wrong, and how to write it instead. Every message has the form "WHAT; HOW", and no HOW has a semicolon.
+    #[must_use]
+    pub fn what_and_how(&self) -> (String, String) {
+        let text = self.to_string();
+        match text.rsplit_once("; ") {
+            Some((what, how)) => (what.to_owned(), how.to_owned()),
+            None => (text, String::new()),
+        }
+    }
+}
+
 /// Largest weight of a backend.
 pub const MAX_WEIGHT: u16 = 1_000;
 /// Weight of a backend that names none.

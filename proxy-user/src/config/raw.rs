@@ -18,6 +18,7 @@ use crate::model::{Action, AdminState, Announce, Forward, ReplyRoute, Scope, Unk
 pub(super) struct Raw {
     /// Version of this format.
     #[schemars(range(min = 1, max = 1))]
+    #[expect(dead_code, reason = "its range in the schema is its whole check")]
     pub(super) version: At<i64>,
     /// Interfaces to attach to, by name: `[interface.eth0]`. At least one is needed here or as `--iface`.
     #[serde(default)]
@@ -217,7 +218,7 @@ pub(super) struct RawService {
     pub(super) announce: Option<Announce>,
     /// What happens to packets to the VIP's ports that have no service. Services of one address must agree.
     #[schemars(extend("default" = "drop"))]
-    pub(super) unknown_port: Option<UnknownPort>,
+    pub(super) unknown_port: Option<At<UnknownPort>>,
     /// NAT flows that may wait for their handshake at once; more are dropped, so that a SYN flood evicts nobody.
     #[schemars(range(min = 1, max = bounds::SYN_BUDGET_MAX), extend("default" = bounds::SYN_BUDGET))]
     pub(super) syn_budget: Option<At<i64>>,

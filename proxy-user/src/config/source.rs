@@ -10,9 +10,9 @@ use super::diagnostic::{Diagnostic, Place};
 use super::problem::{Code, Severity};
 
 /// Largest configuration file, bytes.
-pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
+pub(super) const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// Largest list file, bytes.
-pub const MAX_LIST_BYTES: u64 = 128 << 20;
+pub(super) const MAX_LIST_BYTES: u64 = 128 << 20;
 
 /// A file's text under the name the operator knows it by.
 #[derive(Debug)]
@@ -27,10 +27,11 @@ impl Source {
     }
 
     /// Reads a regular file of at most `cap` bytes of UTF-8.
-    pub(super) fn read(path: &Path, cap: u64) -> Result<Self, Diagnostic> {
+    pub(super) fn read(path: &Path, cap: u64) -> Result<Self, Box<Diagnostic>> {
         let name = path.display().to_string();
         let fail = |code, message: String, hint: &str| {
-            Diagnostic::without_place(code, Severity::Error, message, hint.to_owned(), Some(&name))
+            let hint = hint.to_owned();
+            Box::new(Diagnostic::without_place(code, Severity::Error, message, hint, Some(&name)))
         };
         let bytes = match read_bytes(path, cap) {
             Ok(Outcome::Whole(bytes)) => bytes,
