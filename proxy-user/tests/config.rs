@@ -1,4 +1,10 @@
 //! What accepted configurations mean, what they warn of, and what cut or damaged ones can do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail loudly"
+)]
 
 use std::path::Path;
 
@@ -86,7 +92,7 @@ fn flags_add_to_a_file_and_conflicts_are_told() {
     assert_eq!(loaded.settings.interfaces["eth0"].origin, Origin::File);
     assert_eq!(loaded.settings.interfaces["eth1"].origin, Origin::Flag);
 
-    let codes = |vips| codes(&load(Some(&path), &flags(vips)).unwrap_err());
+    let codes = |vips: &[&str]| codes(&load(Some(&path), &flags(vips)).unwrap_err());
     assert_eq!(codes(&["tcp/198.51.100.10:80=10.0.0.13:8080"]), [Code::VipOverlap]);
     assert_eq!(codes(&["tcp/198.51.100.10=10.0.0.13"]), [Code::BadValue]);
     assert_eq!(codes(&["tcp/198.51.100.9:1=10.0.0.1:0"]), [Code::BackendPortZero]);
@@ -121,6 +127,28 @@ fn too_much_of_anything_is_refused() {
     }
     let refused = load_text("f", &text, Path::new(""), &Flags::default()).unwrap_err();
     assert!(refused.to_string().contains("rings"), "{refused}");
+}
+
+/// What the catalog sees after merging what the API set: the same rules, without a file.
+#[test]
+fn merged_state_is_held_to_the_same_rules() {
+    let loaded = load(Some(&example("two-interfaces.toml")), &Flags::default()).unwrap();
+    let mut desired = loaded.desired.into_desired((1024, 32767), 7);
+    let mut added = desired.services["web"].clone();
+    added.origin = Origin::Api;
+    added.syn_budget = 0;
+    desired.services.insert("Copy".into(), added);
+    let mut list = desired.acl.lists["block"].clone();
+    list.order = 10;
+    desired.acl.lists.insert("other".into(), list);
+    let found: Vec<_> = semantic_check(&desired).into_iter().map(|p| (p.code, p.at.to_string())).collect();
+    let expected = [
+        (Code::OrderTie, "list `other`, order"),
+        (Code::VipOverlap, "service `web`, vip"),
+        (Code::BadValue, "service `Copy`"),
+        (Code::OutOfRange, "service `Copy`, syn_budget"),
+    ];
+    assert_eq!(found, expected.map(|(code, at)| (code, at.to_owned())));
 }
 
 #[test]

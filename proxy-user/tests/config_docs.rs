@@ -1,4 +1,10 @@
 //! Schema, reference page, examples and unit file are what the code says. `WEIR_BLESS=1` rewrites the first two.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail loudly"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -100,6 +106,7 @@ fn section(root: &Value, object: &Value, path: &str, page: &mut String) {
         let meaning = property["description"].as_str().or(target["description"].as_str()).unwrap();
         let default = match &property["default"] {
             Value::Null if required.contains(key.as_str()) => "required".to_owned(),
+            Value::Null if matches!(target["type"].as_str(), Some("object" | "array")) => String::new(),
             Value::Null => "none".to_owned(),
             Value::String(text) => format!("`\"{text}\"`"),
             other => format!("`{other}`"),

@@ -107,7 +107,7 @@ impl Diagnostics {
 
     /// By place, file by file; what has no place goes last.
     pub(super) fn sort(&mut self) {
-        self.all.sort_by_key(|d| (d.file.is_none(), d.file.clone(), d.line, d.column));
+        self.all.sort_by_key(|d| (d.file.is_none(), d.file.clone(), d.line.is_none(), d.line, d.column));
     }
 
     pub(super) fn has_errors(&self) -> bool {

@@ -25,5 +25,5 @@ pub use flags::Flags;
 pub use load::{Loaded, load, load_text};
 pub use problem::{Code, Locus, Problem, Severity};
 pub use schema::schema;
-pub use semantic::semantic_check;
+pub use semantic::{semantic_check, semantic_check_within};
 pub use settings::{AttachMode, Interface, Limits, Part, Settings};

@@ -15,6 +15,7 @@ use crate::model::{Action, AdminState, Announce, Forward, ReplyRoute, Scope, Unk
 /// Configuration of `weir run`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "weir.toml")]
 pub(super) struct Raw {
     /// Version of this format.
     #[schemars(range(min = 1, max = 1))]

@@ -72,7 +72,7 @@ impl Report {
     pub(super) fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
         for ((severity, code, file), count) in self.seen {
             if let Some(more @ 1..) = count.checked_sub(SHOWN) {
-                let (message, file) = (format!("{more} more findings like the last of `{code}`"), Some(file));
+                let (message, file) = (format!("{more} more of `{code}` in this file"), Some(file));
                 let file = file.filter(|f| !f.is_empty());
                 let hint = "mend the ones shown, then check again".to_owned();
                 self.found.push(Diagnostic::without_place(code, severity, message, hint, file.as_deref()));

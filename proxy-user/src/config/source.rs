@@ -60,7 +60,13 @@ impl Source {
             }
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self { name, text }),
+            Ok(mut text) => {
+                // Some editors put a byte order mark before the first line.
+                if text.starts_with('\u{feff}') {
+                    text.remove(0);
+                }
+                Ok(Self { name, text })
+            }
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
                 let head = error.as_bytes().get(..valid).unwrap_or_default();
@@ -173,6 +179,8 @@ mod tests {
         std::fs::write(&big, "12345678901").unwrap();
         assert_eq!(Source::read(&big, 10).unwrap_err().code, Code::TooLarge);
         assert_eq!(Source::read(&big, 11).unwrap().text().len(), 11);
+        std::fs::write(&big, "\u{feff}a\n").unwrap();
+        assert_eq!(Source::read(&big, 11).unwrap().text(), "a\n");
         std::fs::write(&big, b"a\nb\xff").unwrap();
         assert!(Source::read(&big, 11).unwrap_err().message.contains("line 2"));
     }

@@ -15,12 +15,18 @@ use crate::model::{AclPolicy, Desired, Service};
 /// Checks a whole desired state. Errors come before warnings; none of either means that it can be planned.
 #[must_use]
 pub fn semantic_check(desired: &Desired) -> Vec<Problem> {
+    semantic_check_within(desired, Limits::default())
+}
+
+/// As [`semantic_check`], for maps of other sizes than the default.
+#[must_use]
+pub fn semantic_check_within(desired: &Desired, limits: Limits) -> Vec<Problem> {
     check(&View {
         acl: &desired.acl,
         services: &desired.services,
         snat_addresses: &desired.snat.addresses,
         snat_ports: Some(desired.snat.ports),
-        limits: Limits::default(),
+        limits,
     })
 }
 
