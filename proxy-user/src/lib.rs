@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
+pub mod config;
 pub mod lab;
 pub mod model;
 pub mod net;
