@@ -2,5 +2,7 @@
 //!
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
+pub mod catalog;
+pub mod control;
 pub mod model;
 pub mod plan;
