@@ -4,5 +4,7 @@
 
 pub mod catalog;
 pub mod control;
+pub mod metrics;
 pub mod model;
 pub mod plan;
+pub mod store;

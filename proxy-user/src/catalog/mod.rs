@@ -10,12 +10,22 @@
 //!   not, they count as orphaned.
 //! - An entry whose end has come is left out by [`merge`] at once, and taken out of the state by the next change.
 
+mod apply;
+mod apply_list;
+mod apply_service;
 mod change;
+mod check;
+mod merge;
 mod refusal;
 mod state;
+#[cfg(test)]
+mod tests;
 mod text;
 
+pub use apply::Changed;
 pub use change::{Change, NewBackend, NewEntry};
+pub use check::check;
+pub use merge::{Check, Merged, merge};
 pub use refusal::Refusal;
 pub use state::{
     ApiBackend, ApiEntry, ApiList, ApiService, ApiState, ListDefinition, Override, ServiceDefinition,

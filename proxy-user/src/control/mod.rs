@@ -3,4 +3,7 @@
 
 pub mod client;
 pub mod door;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod server;
 pub mod types;

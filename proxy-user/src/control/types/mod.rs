@@ -6,6 +6,7 @@
 
 mod acl;
 mod change;
+mod config;
 mod explain;
 mod problem;
 mod service;
@@ -17,6 +18,7 @@ pub use acl::{
     LookupOutcome,
 };
 pub use change::{Applied, Counts, Item, Operation, Outcome, Warning};
+pub use config::{EffectiveAcl, EffectiveConfig, EffectiveList, EffectiveSnat};
 pub use explain::{ExplainAcl, ExplainAnswer, ExplainBackend, ExplainQuery, ExplainService};
 pub use problem::{Code, FieldError, Problem};
 pub use service::{
