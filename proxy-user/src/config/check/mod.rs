@@ -1,0 +1,47 @@
+//! Raw form in, checked form out: every text parsed, every object in its place, each finding with its span.
+
+mod acl;
+mod service;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use super::problem::Locus;
+use super::raw::Raw;
+use super::report::Report;
+use super::settings::{Part, Settings};
+use super::source::Source;
+
+pub(super) use acl::add_file;
+pub(super) use settings::interface_name;
+
+/// What file and flags say, and where the file says it.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) settings: Settings,
+    pub(super) part: Part,
+    /// Where objects stand in the configuration file.
+    pub(super) spans: BTreeMap<Locus, Range<usize>>,
+}
+
+/// Checks the raw form. List files are relative to `dir`.
+pub(super) fn check(raw: Raw, source: &Source, dir: &Path, report: &mut Report) -> Checked {
+    let mut checked = Checked::default();
+    let mut checker = Checker { source, report, out: &mut checked };
+    checker.settings(&raw);
+    checker.timeouts(&raw.timeouts);
+    checker.snat(&raw.snat);
+    checker.acl(&raw.acl, dir);
+    for service in &raw.service {
+        checker.service(service);
+    }
+    checked
+}
+
+struct Checker<'a> {
+    source: &'a Source,
+    report: &'a mut Report,
+    out: &'a mut Checked,
+}

@@ -1,0 +1,29 @@
+//! The configuration of `weir run`: file and flags in, checked model out. Nothing here touches the kernel.
+//!
+//! text → [`toml`] → `shape` (keys, types, ranges, by the schema) → `raw` (serde) → `check` (texts into values) →
+//! `flags` → `semantic` (what objects must be to each other) → [`Loaded`]. Findings of every step are [`Diagnostic`]s.
+
+mod at;
+mod bounds;
+mod check;
+mod diagnostic;
+mod flags;
+mod list_file;
+mod load;
+pub mod parse;
+mod problem;
+mod raw;
+mod report;
+mod schema;
+mod semantic;
+mod settings;
+mod shape;
+mod source;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use flags::Flags;
+pub use load::{Loaded, load, load_text};
+pub use problem::{Code, Locus, Problem, Severity};
+pub use schema::schema;
+pub use semantic::{semantic_check, semantic_check_within};
+pub use settings::{AttachMode, Interface, Limits, Part, Settings};

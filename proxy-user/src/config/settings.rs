@@ -1,0 +1,109 @@
+//! The checked form: what the daemon is started with, and the part of desired state that file and flags set.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use proxy_common::limits;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AclPolicy, Desired, Origin, ReplyRoute, Service, SnatPool, Timeouts};
+
+/// What the daemon reads once, at start: a change needs a restart, except for `interfaces`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Interfaces to attach to, by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Socket of the control API; `None` for `weir.sock` in the runtime directory.
+    pub api_socket: Option<PathBuf>,
+    /// Group that may use the socket, name or number; `None` leaves it to the daemon's own.
+    pub api_group: Option<String>,
+    /// Loopback address of `/metrics`; `None` is off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// State directory; `None` for the built-in one.
+    pub state_dir: Option<PathBuf>,
+    /// Sizes of the maps.
+    pub limits: Limits,
+}
+
+/// An interface to attach to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Which XDP mode is acceptable.
+    pub mode: AttachMode,
+    /// Who named it.
+    pub origin: Origin,
+}
+
+/// Which XDP mode is acceptable on an interface.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// Native mode only; refuse to start without it.
+    #[default]
+    Native,
+    /// Native mode, else generic mode (slow) with a warning.
+    Auto,
+}
+
+/// Sizes of the maps, fixed when they are created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flattened IPv4 prefixes in each of the two ACL tables.
+    pub acl_ipv4_prefixes: u32,
+    /// Flattened IPv6 prefixes in each of the two ACL tables.
+    pub acl_ipv6_prefixes: u32,
+    /// Flow entries; a NAT flow takes two.
+    pub flows: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            acl_ipv4_prefixes: limits::ACL_V4_PREFIXES,
+            acl_ipv6_prefixes: limits::ACL_V6_PREFIXES,
+            flows: limits::FLOWS,
+        }
+    }
+}
+
+/// What file and flags say of [`Desired`]; every object carries its origin. `catalog` adds the API's state and the
+/// daemon's own choices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The ACL.
+    pub acl: AclPolicy,
+    /// Services by name.
+    pub services: BTreeMap<String, Service>,
+    /// Source-NAT addresses; none for the egress interface's own.
+    pub snat_addresses: Vec<IpAddr>,
+    /// First and last source-NAT port; `None` for the daemon's choice beside the host's ephemeral range.
+    pub snat_ports: Option<(u16, u16)>,
+    /// Idle times.
+    pub timeouts: Timeouts,
+    /// How answers find the client.
+    pub reply_route: ReplyRoute,
+    /// Seed of rings and hashes; `None` for a random one that the daemon keeps.
+    pub seed: Option<u64>,
+}
+
+impl Part {
+    /// Desired state with the daemon's choices in place of what was left out.
+    #[must_use]
+    pub fn into_desired(self, default_ports: (u16, u16), default_seed: u64) -> Desired {
+        Desired {
+            acl: self.acl,
+            services: self.services,
+            snat: SnatPool {
+                addresses: self.snat_addresses,
+                ports: self.snat_ports.unwrap_or(default_ports),
+            },
+            timeouts: self.timeouts,
+            reply_route: self.reply_route,
+            seed: self.seed.unwrap_or(default_seed),
+        }
+    }
+}
