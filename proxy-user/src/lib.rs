@@ -2,8 +2,12 @@
 //!
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
+pub mod catalog;
 pub mod config;
+pub mod control;
 pub mod lab;
+pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod store;

@@ -1,0 +1,200 @@
+//! Changes of services and backends.
+
+use std::collections::BTreeMap;
+
+use super::apply::{Changed, check_name};
+use super::apply_list::set_by;
+use super::check::MAX_WEIGHT;
+use super::{ApiBackend, ApiService, NewBackend, Override, Refusal, ServiceDefinition, backend_text};
+use crate::control::types::{Code, Operation, Outcome};
+use crate::model::{AdminState, Backend, BackendAddr, Desired};
+
+impl Changed {
+    pub(super) fn put_service(
+        &mut self,
+        base: &Desired,
+        service: &str,
+        definition: ServiceDefinition,
+        backends: &BTreeMap<BackendAddr, NewBackend>,
+    ) -> Result<(), Refusal> {
+        check_name("service", service)?;
+        if let Some(of_base) = base.services.get(service) {
+            return Err(Refusal::new(
+                Code::OriginConflict,
+                format!("service {service} was {}", set_by(of_base.origin)),
+            )
+            .hint(
+                "change it in the configuration and reload; the API may add backends, set weights and drain",
+            ));
+        }
+        let old = self.api.services.remove(service);
+        let known = old.as_ref().map(|old| old.backends.clone()).unwrap_or_default();
+        let mut part = ApiService { definition: Some(definition), ..ApiService::default() };
+        for (backend, new) in backends {
+            part.backends.insert(*backend, filled(*new, known.get(backend).copied())?);
+        }
+        let outcome = match &old {
+            Some(old) if *old == part => Outcome::Exists,
+            Some(_) => Outcome::Updated,
+            None => Outcome::Added,
+        };
+        self.api.services.insert(service.to_owned(), part);
+        self.note(service, Operation::Add, outcome, None);
+        Ok(())
+    }
+
+    pub(super) fn delete_service(&mut self, base: &Desired, service: &str) -> Result<(), Refusal> {
+        if let Some(of_base) = base.services.get(service) {
+            return Err(Refusal::new(
+                Code::OriginConflict,
+                format!("service {service} was {}", set_by(of_base.origin)),
+            )
+            .hint("remove it from the configuration and reload, or drain its backends"));
+        }
+        let outcome = match self.api.services.remove(service) {
+            Some(_) => Outcome::Removed,
+            None => Outcome::Absent,
+        };
+        self.note(service, Operation::Remove, outcome, None);
+        Ok(())
+    }
+
+    pub(super) fn put_backend(
+        &mut self,
+        base: &Desired,
+        service: &str,
+        backend: BackendAddr,
+        new: NewBackend,
+    ) -> Result<(), Refusal> {
+        self.known_service(base, service)?;
+        if let Some((of_base, now)) = self.base_backend(base, service, backend) {
+            let same = new.weight.is_none_or(|weight| weight == now.weight)
+                && new.state.is_none_or(|state| state == now.state);
+            if !same {
+                return Err(Refusal::new(
+                    Code::OriginConflict,
+                    format!("backend {} of {service} was {}", backend_text(&backend), set_by(of_base.origin)),
+                )
+                .hint("lay a weight or a drain over it: weir backend weight, weir backend drain"));
+            }
+            let note = Some(set_by(of_base.origin).to_owned());
+            self.note(backend_text(&backend), Operation::Add, Outcome::Exists, note);
+            return Ok(());
+        }
+        let part = self.api.services.entry(service.to_owned()).or_default();
+        let old = part.backends.get(&backend).copied();
+        let filled = filled(new, old)?;
+        part.backends.insert(backend, filled);
+        let outcome = match old {
+            None => Outcome::Added,
+            Some(old) if old == filled => Outcome::Exists,
+            Some(_) => Outcome::Updated,
+        };
+        self.note(backend_text(&backend), Operation::Add, outcome, None);
+        Ok(())
+    }
+
+    pub(super) fn delete_backend(
+        &mut self,
+        base: &Desired,
+        service: &str,
+        backend: BackendAddr,
+    ) -> Result<(), Refusal> {
+        self.known_service(base, service)?;
+        if let Some((of_base, _)) = self.base_backend(base, service, backend) {
+            return Err(Refusal::new(
+                Code::OriginConflict,
+                format!("backend {} of {service} was {}", backend_text(&backend), set_by(of_base.origin)),
+            )
+            .hint("remove it from the configuration and reload, or drain it: weir backend drain"));
+        }
+        let gone = self.api.services.get_mut(service).and_then(|part| part.backends.remove(&backend));
+        let outcome = if gone.is_some() { Outcome::Removed } else { Outcome::Absent };
+        self.note(backend_text(&backend), Operation::Remove, outcome, None);
+        Ok(())
+    }
+
+    pub(super) fn set_backend(
+        &mut self,
+        base: &Desired,
+        service: &str,
+        backend: BackendAddr,
+        new: NewBackend,
+    ) -> Result<(), Refusal> {
+        self.known_service(base, service)?;
+        let weight = new.weight.map(checked_weight).transpose()?;
+        let of_base = self.base_backend(base, service, backend).map(|(of_base, _)| of_base);
+        let part = self.api.services.entry(service.to_owned()).or_default();
+        let changed = if let Some(of_base) = of_base {
+            let over = part.overrides.entry(backend).or_default();
+            let old = *over;
+            // What the base says, too, needs no override: it must not outlive a change of the base.
+            over.weight = weight.map_or(over.weight, |weight| (weight != of_base.weight).then_some(weight));
+            over.state = new.state.map_or(over.state, |state| (state != of_base.state).then_some(state));
+            *over != old
+        } else if let Some(own) = part.backends.get_mut(&backend) {
+            let old = *own;
+            own.weight = weight.unwrap_or(own.weight);
+            own.state = new.state.unwrap_or(own.state);
+            *own != old
+        } else {
+            return Err(Refusal::new(
+                Code::UnknownBackend,
+                format!("service {service} has no backend {}", backend_text(&backend)),
+            )
+            .hint("`weir service show` lists its backends"));
+        };
+        let outcome = if changed { Outcome::Updated } else { Outcome::Exists };
+        self.note(backend_text(&backend), Operation::Add, outcome, None);
+        Ok(())
+    }
+
+    fn known_service(&self, base: &Desired, service: &str) -> Result<(), Refusal> {
+        let own = self.api.services.get(service).is_some_and(|part| part.definition.is_some());
+        if own || base.services.contains_key(service) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::UnknownService, format!("there is no service {service}"))
+            .hint("`weir service list` names them"))
+    }
+
+    /// A backend of the base, as the base says and with the operator's word on top.
+    fn base_backend(
+        &self,
+        base: &Desired,
+        service: &str,
+        backend: BackendAddr,
+    ) -> Option<(Backend, Backend)> {
+        let of_base = *base.services.get(service)?.backends.get(&backend)?;
+        let over = self
+            .api
+            .services
+            .get(service)
+            .and_then(|part| part.overrides.get(&backend))
+            .copied()
+            .unwrap_or(Override::default());
+        let now = Backend {
+            weight: over.weight.unwrap_or(of_base.weight),
+            state: over.state.unwrap_or(of_base.state),
+            origin: of_base.origin,
+        };
+        Some((of_base, now))
+    }
+}
+
+fn filled(new: NewBackend, old: Option<ApiBackend>) -> Result<ApiBackend, Refusal> {
+    let weight = new.weight.or(old.map(|old| old.weight)).unwrap_or(DEFAULT_WEIGHT);
+    let state = new.state.or(old.map(|old| old.state)).unwrap_or(AdminState::Active);
+    Ok(ApiBackend { weight: checked_weight(weight)?, state })
+}
+
+fn checked_weight(weight: u16) -> Result<u16, Refusal> {
+    if weight <= MAX_WEIGHT {
+        return Ok(weight);
+    }
+    Err(Refusal::new(Code::InvalidState, format!("weight {weight} is out of range"))
+        .hint("0 to 1000, relative to the service's other backends; 0 drains"))
+}
+
+/// Weight of a new backend that names none.
+const DEFAULT_WEIGHT: u16 = 100;

@@ -1,0 +1,32 @@
+//! Merges what the file and flags say (the base) with what the API added into one [`crate::model::Desired`].
+//!
+//! Pure: the clock is an argument, nothing is stored here. Ownership is per entry and per backend:
+//! - The base is never altered. The API may add entries to its lists and backends to its services, and may lay a weight
+//!   or a state on its backends ([`Override`]); all of that survives a reload. Anything else is an `origin_conflict`.
+//! - What the API added to a list or service that the base no longer has is *orphaned*: kept, not in force, reported,
+//!   and in force again once the list or service is back.
+//! - A list or service of the API whose name the base takes later steps back: the base's definition holds. The entries
+//!   join if both lists do the same to the same packets, the backends if both services have the same VIP and mode; if
+//!   not, they count as orphaned.
+//! - An entry whose end has come is left out by [`merge`] at once, and taken out of the state by the next change.
+
+mod apply;
+mod apply_list;
+mod apply_service;
+mod change;
+mod check;
+mod merge;
+mod refusal;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use apply::Changed;
+pub use change::{Change, NewBackend, NewEntry};
+pub use merge::{Merged, merge};
+pub use refusal::Refusal;
+pub use state::{
+    ApiBackend, ApiEntry, ApiList, ApiService, ApiState, ListDefinition, Override, ServiceDefinition,
+};
+pub use text::{backend_text, parse_backend, parse_prefix, parse_ttl, parse_vip, valid_name, vip_text};

@@ -1,0 +1,100 @@
+//! The view as the API shows it.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use hyper::header::ETAG;
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::catalog::{ApiList, backend_text, vip_text};
+use crate::control::door::View;
+use crate::control::types::{BackendDocument, Entry, ListSummary, ServiceDocument};
+use crate::model::{AclEntry, AclList, BackendAddr, Origin, Service};
+
+/// A JSON answer with the generation as its ETag.
+pub(super) fn tagged<T: Serialize>(generation: u64, value: &T) -> Response {
+    ([(ETAG, format!("\"{generation}\""))], Json(value)).into_response()
+}
+
+pub(super) fn summary(name: &str, list: &AclList) -> ListSummary {
+    let count = |keep: &dyn Fn(&IpNet, &AclEntry) -> bool| {
+        number(list.entries.iter().filter(|(prefix, entry)| keep(prefix, entry)).count())
+    };
+    ListSummary {
+        name: name.to_owned(),
+        order: Some(list.order),
+        action: Some(list.action),
+        scope: Some(list.scope),
+        origin: list.origin,
+        entries_v4: count(&|prefix, _| matches!(prefix, IpNet::V4(_))),
+        entries_v6: count(&|prefix, _| matches!(prefix, IpNet::V6(_))),
+        entries_api: count(&|_, entry| entry.origin == Origin::Api),
+        expiring: count(&|_, entry| entry.expires_at.is_some()),
+        orphaned: false,
+    }
+}
+
+pub(super) fn orphans(view: &View) -> Vec<ListSummary> {
+    let part = |name: &String| Some(orphan(name, view.api.lists.get(name)?));
+    view.orphaned_lists.iter().filter_map(part).collect()
+}
+
+pub(super) fn orphan(name: &str, part: &ApiList) -> ListSummary {
+    let v4 = part.entries.keys().filter(|prefix| matches!(prefix, IpNet::V4(_))).count();
+    ListSummary {
+        name: name.to_owned(),
+        order: part.definition.map(|own| own.order),
+        action: part.definition.map(|own| own.action),
+        scope: part.definition.map(|own| own.scope),
+        origin: Origin::Api,
+        entries_v4: number(v4),
+        entries_v6: number(part.entries.len().saturating_sub(v4)),
+        entries_api: number(part.entries.len()),
+        expiring: number(part.entries.values().filter(|entry| entry.expires_at.is_some()).count()),
+        orphaned: true,
+    }
+}
+
+pub(super) fn entry(prefix: &IpNet, entry: &AclEntry) -> Entry {
+    Entry {
+        prefix: prefix.to_string(),
+        origin: entry.origin,
+        expires_at: entry.expires_at,
+        reason: entry.reason.clone(),
+    }
+}
+
+pub(super) fn service(view: &View, name: &str, service: &Service) -> ServiceDocument {
+    ServiceDocument {
+        name: name.to_owned(),
+        vip: vip_text(&service.vip),
+        forward: service.forward,
+        announce: service.announce,
+        unknown_port: service.unknown_port,
+        syn_budget: service.syn_budget,
+        origin: service.origin,
+        backends: service.backends.keys().filter_map(|addr| backend(view, name, service, *addr)).collect(),
+    }
+}
+
+pub(super) fn backend(
+    view: &View,
+    name: &str,
+    service: &Service,
+    addr: BackendAddr,
+) -> Option<BackendDocument> {
+    let backend = service.backends.get(&addr)?;
+    let over = view.api.services.get(name).is_some_and(|part| part.overrides.contains_key(&addr));
+    Some(BackendDocument {
+        address: backend_text(&addr),
+        weight: backend.weight,
+        state: backend.state,
+        origin: backend.origin,
+        overridden: over && backend.origin != Origin::Api,
+        health: view.backends.get(&(name.to_owned(), addr)).cloned().unwrap_or_default(),
+    })
+}
+
+pub(super) fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,34 @@
+//! What the control API speaks: every request and answer as JSON, shared by server, client and CLI.
+//!
+//! Additive only: fields are added, never renamed, and a client ignores those it does not know. Times are RFC 3339 in
+//! UTC, addresses, prefixes and VIPs are text in the form of the configuration file, counters are totals since the
+//! `epoch` of the sample that holds them.
+
+mod acl;
+mod change;
+mod config;
+mod explain;
+mod problem;
+mod service;
+mod stats;
+mod status;
+
+pub use acl::{
+    AclLists, Entry, EntryAdd, ListDocument, ListPatch, ListPut, ListSummary, Lookup, LookupMatch,
+    LookupOutcome,
+};
+pub use change::{Applied, Counts, Item, Operation, Outcome, Warning};
+pub use config::{EffectiveAcl, EffectiveConfig, EffectiveList, EffectiveSnat};
+pub use explain::{ExplainAcl, ExplainAnswer, ExplainBackend, ExplainQuery, ExplainService};
+pub use problem::{Code, FieldError, Problem};
+pub use service::{
+    BackendDocument, BackendHealth, BackendPut, ServiceDocument, ServicePut, Services, WeightPut,
+};
+pub use stats::{
+    BackendStats, InterfaceStats, ListStats, MapStats, ReasonCount, ServiceStats, SnatStats, StatsSnapshot,
+    Traffic,
+};
+pub use status::{
+    ChangeRecord, Condition, DetachAnswer, Health, InterfaceStatus, PacketTotals, Peer, ReloadAnswer,
+    ReloadRecord, Status, StatusCounts, XdpMode,
+};

@@ -1,0 +1,112 @@
+//! Services and their backends.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{AdminState, Announce, Forward, Origin, UnknownPort};
+
+/// All services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Services {
+    /// Generation that this describes.
+    pub generation: u64,
+    /// Services by name.
+    pub services: Vec<ServiceDocument>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceDocument {
+    /// Name.
+    pub name: String,
+    /// VIP, such as `tcp/198.51.100.10:80`; port 0 is any port.
+    pub vip: String,
+    /// Forwarding mode.
+    pub forward: Forward,
+    /// Address handling.
+    pub announce: Announce,
+    /// What becomes of packets to the VIP's other ports.
+    pub unknown_port: UnknownPort,
+    /// NAT flows that may wait for their handshake at once.
+    pub syn_budget: u32,
+    /// Who set the service.
+    pub origin: Origin,
+    /// Backends by address.
+    pub backends: Vec<BackendDocument>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackendDocument {
+    /// Address, such as `10.0.0.11:8080`.
+    pub address: String,
+    /// Share of the ring relative to the service's other backends, 0 to 1000; 0 drains.
+    pub weight: u16,
+    /// What the operator wants.
+    pub state: AdminState,
+    /// Who set the backend.
+    pub origin: Origin,
+    /// Whether the operator's weight or state lies on top of what the file says; it survives a reload.
+    pub overridden: bool,
+    /// What the data path knows of it.
+    pub health: BackendHealth,
+}
+
+/// Whether packets can reach a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackendHealth {
+    /// Whether it takes packets: the way to it is known, down to the MAC address.
+    pub up: bool,
+    /// Why not, or what is being waited for.
+    pub detail: Option<String>,
+    /// Interface that it is reached by.
+    pub interface: Option<String>,
+    /// The next hop's MAC address.
+    pub next_hop: Option<String>,
+}
+
+/// A service to create or replace, with all its backends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePut {
+    /// VIP, such as `tcp/198.51.100.10:80` or `udp/[2001:db8::1]:53`; port 0 is any port.
+    pub vip: String,
+    /// Forwarding mode.
+    #[serde(default)]
+    pub forward: Forward,
+    /// Address handling.
+    #[serde(default)]
+    pub announce: Announce,
+    /// What becomes of packets to the VIP's other ports.
+    #[serde(default)]
+    pub unknown_port: UnknownPort,
+    /// NAT flows that may wait for their handshake at once; the default of the configuration without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syn_budget: Option<u32>,
+    /// Backends.
+    #[serde(default)]
+    pub backends: Vec<BackendPut>,
+}
+
+/// A backend to create or replace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendPut {
+    /// Address, such as `10.0.0.11:8080`; needed in a service, and taken from the path otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Weight, 0 to 1000; 100 for a new backend without it, unchanged for one that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// State; active for a new backend without it, unchanged for one that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<AdminState>,
+}
+
+/// A new weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightPut {
+    /// Weight, 0 to 1000; 0 drains.
+    pub weight: u16,
+}

@@ -1,0 +1,109 @@
+//! Metrics in Prometheus text, made when they are asked for: from the counters' snapshot, the published view, and the few
+//! numbers that the daemon itself counts.
+//!
+//! Names are a contract (a test pins them): prefix `weir_`, base units, `_total` on counters. No client address, no list
+//! entry and no flow is ever a label.
+
+mod classic;
+mod families;
+mod listener;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family as Labelled;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use self::families::{Family, Kind};
+pub use self::listener::{ListenerError, listen, serve};
+use crate::control::door::View;
+use crate::control::types::StatsSnapshot;
+
+/// Media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the daemon counts about itself. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    apply: Histogram,
+    requests: Labelled<Vec<(&'static str, String)>, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { apply: Histogram::new(APPLY_SECONDS), requests: Labelled::default() }
+    }
+}
+
+impl Metrics {
+    /// Counts one change and the time it took from being asked for to being in the kernel.
+    pub fn observe_apply(&self, took: Duration) {
+        self.apply.observe(took.as_secs_f64());
+    }
+
+    /// Counts one call of the API; `route` is the call's pattern, never its path.
+    pub fn count_request(&self, route: &str, code: u16) {
+        let labels = vec![("route", route.to_owned()), ("code", code.to_string())];
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Everything as text. Without `stats` (they could not be read) the counters of the data path are missing, rather
+    /// than zero.
+    #[must_use]
+    pub fn text(&self, view: &View, stats: Option<&StatsSnapshot>) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Sample(families::families(view, stats))));
+        registry.register(
+            "weir_apply_duration_seconds",
+            "Time from a change being asked for to its being in the kernel",
+            self.apply.clone(),
+        );
+        registry.register("weir_api_requests", "Calls of the control API", self.requests.clone());
+        let mut text = String::new();
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &registry) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        classic::from_openmetrics(&text)
+    }
+
+    /// Shares it with a server.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+#[derive(Debug)]
+struct Sample(Vec<Family>);
+
+impl Collector for Sample {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for family in &self.0 {
+            let kind = match family.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (labels, value) in &family.samples {
+                let one = metric.encode_family(labels)?;
+                match family.kind {
+                    Kind::Counter => ConstCounter::new(value.whole()).encode(one)?,
+                    Kind::Gauge => ConstGauge::new(value.float()).encode(one)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Buckets of the apply time, seconds.
+const APPLY_SECONDS: [f64; 10] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Round trips, crashes and files that are not ours.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::catalog::{Change, NewBackend, NewEntry, ServiceDefinition, parse_backend, parse_vip};
+use crate::control::fake::base;
+
+const FRESH: Identity = Identity { seed: 1, secret: 2 };
+
+fn sample() -> ApiState {
+    let entry = |prefix: &str, expires_at| NewEntry {
+        prefix: prefix.parse().unwrap(),
+        expires_at,
+        reason: Some("why".into()),
+    };
+    let end = Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).ok();
+    let web = parse_backend("10.0.0.11:8080").unwrap();
+    let dns = parse_backend("[2001:db8::2]:53").unwrap();
+    let definition = ServiceDefinition {
+        vip: parse_vip("udp/[2001:db8::1]:53").unwrap(),
+        forward: Default::default(),
+        announce: Default::default(),
+        unknown_port: Default::default(),
+        syn_budget: 5,
+    };
+    let backends = [(dns, NewBackend::default())].into();
+    let entries = vec![entry("192.0.2.0/24", end), entry("2001:db8::/32", None)];
+    let over = NewBackend { weight: Some(1), state: Some(crate::model::AdminState::Drain) };
+    let mut api = ApiState::default();
+    for change in [
+        Change::PutList {
+            list: "own".into(),
+            order: Some(1),
+            action: None,
+            scope: None,
+            entries: entries.clone(),
+        },
+        Change::PutList { list: "file".into(), order: None, action: None, scope: None, entries },
+        Change::PutService { service: "dns".into(), definition, backends },
+        Change::SetBackend { service: "web".into(), backend: web, new: over },
+    ] {
+        api = api.change(&base(), change, Timestamp::now()).unwrap().api;
+    }
+    api
+}
+
+fn open(path: &Path) -> Result<Store, StoreError> {
+    Store::open(path, Identity { seed: 8, secret: 9 })
+}
+
+#[test]
+fn what_is_committed_survives_and_what_is_only_prepared_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (empty, full) = (ApiState::default(), sample());
+    let store = Store::open(&path, FRESH).unwrap();
+    drop(store.prepare(&empty, &full).unwrap());
+    assert_eq!(store.load().unwrap(), empty);
+    store.prepare(&empty, &full).unwrap().commit().unwrap();
+    assert!(matches!(open(&path), Err(StoreError::InUse { .. })));
+    drop(store);
+    let store = open(&path).unwrap();
+    assert_eq!((store.load().unwrap(), store.identity()), (full.clone(), FRESH));
+    store.prepare(&full, &empty).unwrap().commit().unwrap();
+    assert_eq!(store.load().unwrap(), empty);
+}
+
+#[test]
+fn a_copy_taken_at_any_moment_opens_as_before_or_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let crashed = dir.path().join("crashed.redb");
+    let (empty, full) = (ApiState::default(), sample());
+    let store = Store::open(&path, FRESH).unwrap();
+    let prepared = store.prepare(&empty, &full).unwrap();
+    std::fs::copy(&path, &crashed).unwrap();
+    assert_eq!(open(&crashed).unwrap().load().unwrap(), empty);
+    prepared.commit().unwrap();
+    std::fs::copy(&path, &crashed).unwrap();
+    assert_eq!(open(&crashed).unwrap().load().unwrap(), full);
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let good = dir.path().join("good.redb");
+    drop(Store::open(&good, FRESH).unwrap());
+    let good = std::fs::read(&good).unwrap();
+    let mut wrong_magic = good.clone();
+    wrong_magic[0] ^= 0xff;
+    for bytes in [
+        Vec::new(),
+        b"hello".to_vec(),
+        vec![0xa5; 1 << 16],
+        wrong_magic,
+        good[..100].to_vec(),
+        good[..4_096].to_vec(),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Unreadable { .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "left as it was");
+    }
+}
+
+#[test]
+fn another_format_and_a_foreign_database_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let foreign = Database::create(dir.path().join("foreign.redb")).unwrap();
+    drop(foreign);
+    assert!(matches!(open(&dir.path().join("foreign.redb")), Err(StoreError::Unreadable { .. })));
+    let store = Store::open(&path, FRESH).unwrap();
+    let write = store.database.begin_write().unwrap();
+    write.open_table(META).unwrap().insert("format", 99).unwrap();
+    write.commit().unwrap();
+    drop(store);
+    assert!(matches!(open(&path), Err(StoreError::Format { found: 99, .. })));
+}
+
+#[test]
+fn prefixes_survive_as_keys() {
+    for text in ["0.0.0.0/0", "203.0.113.7/32", "::/0", "2001:db8::1/128"] {
+        let prefix = text.parse().unwrap();
+        assert_eq!(rows::prefix(&rows::prefix_key(&prefix)).unwrap(), prefix);
+    }
+    assert!(rows::prefix(&[7; rows::PREFIX_BYTES]).is_err());
+}
