@@ -1,0 +1,44 @@
+//! From the model's types to those of the maps.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use proxy_common::{Addr, Mode, Port, ServiceKey, proto};
+
+use crate::model::{Forward, Protocol, Vip};
+
+/// An address as the maps hold it.
+pub(super) fn map_addr(addr: IpAddr) -> Addr {
+    match addr {
+        IpAddr::V4(addr) => Addr::v4(addr.octets()),
+        IpAddr::V6(addr) => Addr::v6(addr.octets()),
+    }
+}
+
+/// An address of the maps.
+pub(super) fn ip_addr(addr: &Addr) -> IpAddr {
+    if addr.is_v4() { Ipv4Addr::from(addr.v4_octets()).into() } else { Ipv6Addr::from(addr.0).into() }
+}
+
+/// The key of a VIP.
+pub(super) fn service_key(vip: &Vip) -> ServiceKey {
+    let proto = match vip.protocol {
+        Protocol::Tcp => proto::TCP,
+        Protocol::Udp => proto::UDP,
+    };
+    ServiceKey { addr: map_addr(vip.addr), port: Port::new(vip.port), proto, reserved: 0 }
+}
+
+/// The mode of a service.
+pub(super) fn mode(forward: Forward) -> Mode {
+    match forward {
+        Forward::Nat => Mode::Nat,
+        Forward::DsrL2 => Mode::DsrL2,
+    }
+}
+
+/// A time in ticks: at least 1, at most half of what a 32-bit tick counter can tell apart.
+pub(super) fn ticks(time: Duration, hz: u32) -> u32 {
+    let ticks = time.as_millis().saturating_mul(u128::from(hz)) / 1000;
+    u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, u32::MAX / 2)
+}

@@ -1,0 +1,88 @@
+//! The content of a ring: for each slot the owner and, while a change settles, the owner before it, so that flows begun
+//! there stay.
+
+use proxy_common::limits::RING_BLOCK_SLOTS;
+use proxy_common::{RingBlock, ServiceValue, ring_owners, ring_slot};
+
+use super::Installed;
+use super::blocks::{block_count, ring_parts};
+
+/// A ring in force.
+#[derive(Debug)]
+pub(super) struct RingInForce {
+    slots: Vec<u32>,
+    /// Changed less than the settling time ago: flows are still where the previous owners say.
+    unsettled: bool,
+}
+
+impl RingInForce {
+    /// The ring of an installed service; `None` if it has none or a block of it is missing.
+    pub(super) fn read(
+        installed: &Installed,
+        service: &ServiceValue,
+        now: u32,
+        settle_ticks: u32,
+    ) -> Option<Self> {
+        let (first, length) = ring_parts(service.ring)?;
+        let mut slots = Vec::with_capacity(length as usize);
+        for block in (first..).take(block_count(length) as usize) {
+            slots.extend_from_slice(&installed.rings.get(&block)?.slots);
+        }
+        slots.truncate(length as usize);
+        Some(Self { slots, unsettled: now.wrapping_sub(service.changed_at) < settle_ticks })
+    }
+
+    /// The slots of the ring that follows this one, given its owners. A slot's previous owner is the one whom its flows
+    /// settled on, if `in_use` says that it still takes packets; else the present owner; else the new one.
+    pub(super) fn follow(&self, owners: &[u16], in_use: impl Fn(u16) -> bool) -> Vec<u32> {
+        (0_u64..)
+            .zip(owners)
+            .map(|(place, owner)| {
+                let (present, before) = ring_owners(self.at(place, owners.len() as u64));
+                let settled = if self.unsettled { before } else { present };
+                let previous = [settled, present].into_iter().find(|slot| *slot != 0 && in_use(*slot));
+                ring_slot(*owner, previous.unwrap_or(*owner))
+            })
+            .collect()
+    }
+
+    /// Whether the owners are these.
+    pub(super) fn owned_by(&self, owners: &[u16]) -> bool {
+        self.slots.len() == owners.len()
+            && self.slots.iter().zip(owners).all(|(slot, owner)| ring_owners(*slot).0 == *owner)
+    }
+
+    /// Whether the slots are these.
+    pub(super) fn equals(&self, slots: &[u32]) -> bool {
+        self.slots == slots
+    }
+
+    /// The slot that most flows of a slot of a ring of `length` slots are in. Slots are equal shares of the flow hash,
+    /// whatever the ring's length, so the one under the middle is it.
+    fn at(&self, place: u64, length: u64) -> u32 {
+        let under = (2 * place + 1) * self.slots.len() as u64 / (2 * length).max(1);
+        usize::try_from(under).ok().and_then(|under| self.slots.get(under)).copied().unwrap_or(0)
+    }
+}
+
+/// Slots as owners without a past.
+pub(super) fn fresh(owners: &[u16]) -> Vec<u32> {
+    owners.iter().map(|owner| ring_slot(*owner, *owner)).collect()
+}
+
+/// Whether some slot's previous owner is another.
+pub(super) fn is_unsettled(slots: &[u32]) -> bool {
+    slots.iter().any(|slot| {
+        let (owner, previous) = ring_owners(*slot);
+        owner != previous
+    })
+}
+
+/// Slots as blocks; the rest of the last one is 0.
+pub(super) fn blocks(slots: &[u32]) -> impl Iterator<Item = RingBlock> {
+    slots.chunks(RING_BLOCK_SLOTS as usize).map(|chunk| {
+        let mut block = RingBlock::default();
+        block.slots.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        block
+    })
+}

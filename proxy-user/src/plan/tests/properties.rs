@@ -1,0 +1,149 @@
+//! What holds for every plan and after every prefix of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use proxy_common::{BackendState, ServiceKey};
+
+use super::super::{Installed, Step};
+use super::arbitrary::{source, world};
+use super::image::{assert_filter_covers, ring, verdict};
+use super::{World, graces};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn plans_converge(worlds in prop::collection::vec(world(), 1..4)) {
+        let mut image = Installed::default();
+        for world in &worlds {
+            let (after, plan) = world.apply(&image);
+            let again = world.plan(&after).unwrap();
+            prop_assert_eq!(&again.steps, &Vec::<Step>::new());
+            prop_assert_eq!(&again.names, &plan.names);
+            prop_assert_eq!(&again.warnings, &plan.warnings);
+            prop_assert_eq!(covered_blocks(&after), after.rings.keys().copied().collect::<BTreeSet<_>>());
+            image = after;
+        }
+    }
+
+    #[test]
+    fn a_plan_that_stops_anywhere_can_be_resumed(from in world(), to in world(), stop in any::<prop::sample::Index>()) {
+        let (old, _) = from.apply(&Installed::default());
+        let plan = to.plan(&old).unwrap();
+        let mut image = old;
+        let stop = stop.index(plan.steps.len() + 1);
+        plan.steps[..stop].iter().for_each(|step| image.apply(step));
+        // What reading the maps would show: blocks that no ring covers are not read.
+        let covered = covered_blocks(&image);
+        image.rings.retain(|block, _| covered.contains(block));
+        let (image, _) = to.apply(&image);
+        prop_assert_eq!(to.plan(&image).unwrap().steps, Vec::<Step>::new());
+    }
+
+    #[test]
+    fn numbers_are_stable(from in world(), to in world()) {
+        let (old, before) = from.apply(&Installed::default());
+        let (_, after) = to.apply(&old);
+        for (name, numbers) in &after.names.services {
+            let Some(earlier) = before.names.services.get(name) else { continue };
+            prop_assert_eq!(numbers.id, earlier.id);
+            for (backend, slot) in &numbers.backends {
+                prop_assert!(earlier.backends.get(backend).is_none_or(|earlier| earlier == slot));
+            }
+        }
+        for (name, slot) in &after.names.lists {
+            prop_assert!(before.names.lists.get(name).is_none_or(|earlier| earlier == slot));
+        }
+    }
+
+    #[test]
+    fn every_prefix_is_safe(from in world(), to in world(), sources in prop::collection::vec(source(), 25)) {
+        let (old, _) = from.apply(&Installed::default());
+        let (new, plan) = to.apply(&old);
+        let mut image = old.clone();
+        assert_prefix(&old, &image, &new, &sources);
+        for step in &plan.steps {
+            image.apply(step);
+            assert_prefix(&old, &image, &new, &sources);
+        }
+    }
+
+    #[test]
+    fn slots_are_reused_after_a_grace_under_a_higher_generation(worlds in prop::collection::vec(world(), 2..6)) {
+        let mut image = Installed::default();
+        let mut last: BTreeMap<u16, u32> = BTreeMap::new();
+        for world in &worlds {
+            let plan = world.plan(&image).unwrap();
+            let mut freed_since = BTreeSet::new();
+            for step in &plan.steps {
+                match step {
+                    Step::Grace => freed_since.clear(),
+                    Step::SetBackend { slot, value } if value.state == BackendState::Free as u8 => {
+                        prop_assert_eq!(value.generation, last[slot]);
+                        freed_since.insert(*slot);
+                    }
+                    Step::SetBackend { slot, value } if !image.backends.contains_key(slot) => {
+                        prop_assert!(!freed_since.contains(slot));
+                        prop_assert!(value.generation > last.get(slot).copied().unwrap_or(0));
+                        last.insert(*slot, value.generation);
+                    }
+                    Step::SetBackend { slot, value } => prop_assert_eq!(value.generation, last[slot]),
+                    _ => {}
+                }
+                image.apply(step);
+            }
+        }
+    }
+}
+
+/// A packet at this moment of a plan fares as before it or as after it.
+fn assert_prefix(old: &Installed, now: &Installed, new: &Installed, sources: &[IpAddr]) {
+    for source in sources {
+        let verdicts = [old, now, new].map(|image| verdict(image, *source));
+        for scope in [0, 1] {
+            let [old, now, new] = verdicts.map(|verdict| verdict[scope]);
+            assert!(now == old || now == new, "{source}, scope {scope}: {old:?}, {now:?}, {new:?}");
+        }
+    }
+    assert_filter_covers(now);
+    for (key, value) in &now.services {
+        assert!(now.destinations.contains_key(&key.addr), "a service without its destination");
+        let ring = ring(now, value);
+        let steered = |image: &Installed| image.services.get(key).is_some_and(|service| service.ring != 0);
+        assert!(!ring.is_empty() || !steered(old) || !steered(new), "{key:?} lost its ring");
+        for (owner, previous) in ring {
+            let states = [owner, previous].map(|slot| {
+                let backend = now.backends.get(&slot).expect("a ring names slots in use");
+                assert_eq!(backend.service, value.id);
+                BackendState::from_byte(backend.state)
+            });
+            let [state, _] = states;
+            assert_eq!(state, BackendState::Active, "an owner takes new flows");
+        }
+    }
+    let in_use = |key: &&ServiceKey| new.services.contains_key(*key);
+    for key in old.services.keys().filter(in_use) {
+        assert!(now.services.contains_key(key), "a service that stays was taken away");
+    }
+    for backend in now.backends.values().filter(|backend| backend.snat_count > 0) {
+        for index in backend.snat_first..backend.snat_first + backend.snat_count {
+            let entry = now.snat.get(&index).expect("a backend names entries of the pool");
+            assert!(now.destinations.contains_key(&entry.addr), "answers to the pool are ours");
+        }
+    }
+}
+
+fn covered_blocks(image: &Installed) -> BTreeSet<u32> {
+    let ranges = image.services.values().filter_map(super::super::blocks::covered);
+    ranges.flat_map(|(first, count)| first..first + count).collect()
+}
+
+#[test]
+fn an_equal_state_needs_nothing() {
+    let world = World::default();
+    let (image, plan) = world.apply(&Installed::default());
+    assert_eq!(graces(&plan.steps), 0);
+    assert!(world.plan(&image).unwrap().steps.is_empty());
+}
