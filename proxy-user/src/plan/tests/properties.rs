@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use proxy_common::{BackendState, ServiceKey};
+use proxy_common::{BackendState, BackendValue, ServiceKey};
 
 use super::super::{Installed, Step};
 use super::arbitrary::{source, world};
@@ -121,17 +121,20 @@ fn assert_prefix(old: &Installed, now: &Installed, new: &Installed, sources: &[I
             });
             let [state, _] = states;
             assert_eq!(state, BackendState::Active, "an owner takes new flows");
+            assert_pool(now, &now.backends[&owner]);
         }
     }
     let in_use = |key: &&ServiceKey| new.services.contains_key(*key);
     for key in old.services.keys().filter(in_use) {
         assert!(now.services.contains_key(key), "a service that stays was taken away");
     }
-    for backend in now.backends.values().filter(|backend| backend.snat_count > 0) {
-        for index in backend.snat_first..backend.snat_first + backend.snat_count {
-            let entry = now.snat.get(&index).expect("a backend names entries of the pool");
-            assert!(now.destinations.contains_key(&entry.addr), "answers to the pool are ours");
-        }
+}
+
+/// A backend's source addresses are in the pool, and answers to them are known as ours.
+fn assert_pool(now: &Installed, backend: &BackendValue) {
+    for index in (backend.snat_first..).take(usize::from(backend.snat_count)) {
+        let entry = now.snat.get(&index).expect("a backend names entries of the pool");
+        assert!(now.destinations.contains_key(&entry.addr), "answers to the pool are not known as ours");
     }
 }
 
