@@ -23,6 +23,7 @@ pub(super) struct World {
     pub now: u32,
     pub generation: u64,
     pub limits: Limits,
+    pub keep_acl: bool,
 }
 
 impl Default for World {
@@ -35,7 +36,14 @@ impl Default for World {
             reply_route: ReplyRoute::Learned,
             seed: 0x5eed,
         };
-        Self { desired, next_hops: BTreeMap::new(), now: 1_000, generation: 1, limits: Limits::default() }
+        Self {
+            desired,
+            next_hops: BTreeMap::new(),
+            now: 1_000,
+            generation: 1,
+            limits: Limits::default(),
+            keep_acl: false,
+        }
     }
 }
 
@@ -49,7 +57,7 @@ impl World {
             generation: self.generation,
             limits: self.limits,
             cache_budget: 10_000,
-            keep_acl: false,
+            keep_acl: self.keep_acl,
         };
         plan(&input, installed)
     }

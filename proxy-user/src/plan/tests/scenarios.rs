@@ -204,3 +204,18 @@ fn a_thousand_backends_are_planned_quickly() {
     assert!(matches!(plan.steps.as_slice(), [Step::SetBackend { .. }]), "{} steps", plan.steps.len());
     assert!(passed < Duration::from_secs(2), "{passed:?}");
 }
+
+#[test]
+fn the_acl_is_left_alone_when_only_a_next_hop_changed() {
+    let mut world = World::default();
+    world.desired.acl.management = vec!["192.0.2.0/24".parse().unwrap()];
+    world.service("web", Forward::Nat, "198.51.100.1", &THREE);
+    let (image, first) = world.apply(&Installed::default());
+    world.keep_acl = true;
+    let kept = world.plan(&image).unwrap();
+    assert_eq!((kept.steps, kept.names), (Vec::new(), first.names));
+    world.next_hops.get_mut(&"10.0.0.1".parse::<IpAddr>().unwrap()).unwrap().dst_mac = None;
+    let (after, plan) = world.apply(&image);
+    assert!(matches!(plan.steps.as_slice(), [Step::SetBackend { .. }]));
+    assert_eq!((&after.acl, after.config), (&image.acl, image.config));
+}
