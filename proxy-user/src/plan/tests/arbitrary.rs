@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::{World, backend, next_hop};
+use super::{Limits, World, backend, next_hop};
 use crate::model::{
     AclEntry, AclList, AclPolicy, Action, AdminState, Announce, Backend, BackendAddr, Forward, NextHop,
     Origin, Protocol, Scope, Service, Timeouts, UnknownPort, Vip,
@@ -94,13 +94,17 @@ fn next_hops() -> impl Strategy<Value = BTreeMap<IpAddr, NextHop>> {
     })
 }
 
-/// A world at one of a few points in time; rings settle after 50 ticks.
+/// A world at one of a few points in time; rings settle after 50 ticks. In half of them the maps hold just enough for
+/// one more ring than there are services, so that plans take several rounds.
 pub(super) fn world() -> impl Strategy<Value = World> {
     let services = btree_map(0_u8..4, service(), 0..4);
     let pool = prop_oneof![2 => Just(0_u8), 1 => 1_u8..4];
-    (policy(), services, next_hops(), pool, 1_000_u32..1_080).prop_map(
-        |(acl, services, next_hops, pool, now)| {
+    (policy(), services, next_hops(), pool, 1_000_u32..1_080, any::<bool>()).prop_map(
+        |(acl, services, next_hops, pool, now, tight)| {
             let mut world = World { next_hops, now, generation: u64::from(now), ..World::default() };
+            if tight {
+                world.limits = Limits { ring_blocks: 5 * 128, services: 5, ..world.limits };
+            }
             world.desired.acl = acl;
             world.desired.timeouts = Timeouts { settle: Duration::from_millis(500), ..Timeouts::default() };
             world.desired.snat.addresses =
