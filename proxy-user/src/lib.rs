@@ -2,5 +2,10 @@
 //!
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
 pub mod model;
 pub mod plan;
