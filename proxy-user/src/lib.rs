@@ -7,5 +7,6 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod explain;
 pub mod model;
 pub mod plan;
