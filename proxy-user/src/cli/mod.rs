@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod detach;
+mod environment;
 pub mod explain;
 mod failure;
 mod output;
@@ -46,6 +47,7 @@ pub struct Cli {
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Flags of every command")]
 pub struct Global {
     /// Form of the output
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
@@ -59,7 +61,7 @@ pub struct Global {
     /// Say nothing but data and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more
+    /// Say more; of `weir run`: log more
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
@@ -129,7 +131,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         None => status::or_help(global, output),
         Some(Command::Run(args)) => run::run(*args, global),
         Some(Command::Demo(args)) => demo::demo(&args, output),
-        Some(Command::Check(args)) => check::check(&args, output),
+        Some(Command::Check(args)) => check::check(&args, global, output),
         Some(Command::Reload) => daemon::reload(global, output),
         Some(Command::Detach(args)) => detach::detach(&args, global, output),
         Some(Command::Status) => status::status(global, output),

@@ -91,11 +91,14 @@ impl Output {
         }
         let line = match self.format {
             Format::Table => format!("weir: {failure}"),
-            Format::Json => serde_json::json!({
-                "v": VERSION,
-                "error": {"code": failure.code(), "exit": failure.exit() as u8, "message": failure.to_string()},
-            })
-            .to_string(),
+            Format::Json => {
+                let error = serde_json::json!({
+                    "code": failure.code(),
+                    "exit": failure.exit() as u8,
+                    "message": failure.to_string(),
+                });
+                json_line(&serde_json::json!({ "error": error })).unwrap_or_default().trim_end().to_owned()
+            }
         };
         complain(&line);
     }

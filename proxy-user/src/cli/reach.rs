@@ -36,6 +36,11 @@ impl Daemon {
         Ok(Self { client, runtime, if_match: global.if_gen })
     }
 
+    /// Runs something that waits, beside calls to the daemon.
+    pub(crate) fn run<T>(&self, task: impl Future<Output = T>) -> T {
+        self.runtime.block_on(task)
+    }
+
     /// Makes a call and waits for its answer.
     pub(crate) fn ask<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
         self.runtime.block_on(call).map_err(failure)

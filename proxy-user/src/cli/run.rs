@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::Global;
 use super::failure::Failure;
+use crate::config::{self, Diagnostics, Flags, Loaded};
+use crate::model::Origin;
 
 /// Arguments of `weir run`.
 #[derive(Clone, Debug, Args)]
@@ -81,6 +83,31 @@ pub enum AttachMode {
 }
 
 impl Setup {
+    /// Reads file and flags into one checked configuration. Reads nothing but files.
+    ///
+    /// # Errors
+    ///
+    /// Every reason why it is refused.
+    pub fn load(&self) -> Result<Loaded, Diagnostics> {
+        let flags = Flags {
+            interfaces: self.ifaces.clone(),
+            vips: self.vips.clone(),
+            deny: self.deny.clone(),
+            pass: self.pass.clone(),
+        };
+        let mut loaded = config::load(self.config.as_deref(), &flags)?;
+        if let Some(mode) = self.mode {
+            let flagged = loaded.settings.interfaces.values_mut();
+            flagged.filter(|interface| interface.origin == Origin::Flag).for_each(|interface| {
+                interface.mode = match mode {
+                    AttachMode::Native => config::AttachMode::Native,
+                    AttachMode::Auto => config::AttachMode::Auto,
+                };
+            });
+        }
+        Ok(loaded)
+    }
+
     /// Whether nothing says what to run.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -149,6 +176,13 @@ mod tests {
         assert_eq!(places.socket(None), PathBuf::from("/tmp/w/weir.sock"));
         assert_eq!(places.socket(Some(&"/tmp/s".into())), PathBuf::from("/tmp/s"));
         assert_eq!(Places::default().socket(None), PathBuf::from("/run/weir/weir.sock"));
+    }
+
+    #[test]
+    fn the_mode_holds_for_interfaces_of_flags() {
+        let setup = Setup { ifaces: vec!["eth0".into()], mode: Some(AttachMode::Auto), ..Setup::default() };
+        let loaded = setup.load().unwrap();
+        assert!(loaded.settings.interfaces.values().all(|found| found.mode == config::AttachMode::Auto));
     }
 
     #[test]

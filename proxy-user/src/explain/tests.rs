@@ -78,7 +78,6 @@ fn backend(last: u8, service: u16) -> BackendValue {
         src_mac: [2, 0, 0, 0, 0, 1],
         snat_first: 0,
         snat_count: 1,
-        ..BackendValue::default()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::cli::rates::{Rates, Readings};
 use crate::cli::table::{Align, Table};
 use crate::cli::units::{count, rate_text};
 use crate::control::types::{BackendDocument, ServiceDocument, Traffic};
-use crate::model::{AdminState, Forward};
+use crate::model::{AdminState, Announce, Forward, Origin, UnknownPort};
 
 /// What the view shows.
 #[derive(Serialize)]
@@ -21,14 +21,28 @@ pub(super) struct View {
 /// A service, its counters and rates.
 #[derive(Serialize)]
 pub(super) struct ServiceView {
-    #[serde(flatten)]
-    document: ServiceDocument,
+    name: String,
+    vip: String,
+    forward: Forward,
+    announce: Announce,
+    unknown_port: UnknownPort,
+    syn_budget: u32,
+    origin: Origin,
     #[serde(flatten)]
     numbers: Numbers,
-    backend_numbers: Vec<Numbers>,
+    backends: Vec<BackendView>,
 }
 
-/// Counters and rates of a service, or of the backend at the same place of `backends`.
+/// A backend, its counters and rates.
+#[derive(Serialize)]
+struct BackendView {
+    #[serde(flatten)]
+    document: BackendDocument,
+    #[serde(flatten)]
+    numbers: Numbers,
+}
+
+/// Counters and rates.
 #[derive(Serialize)]
 struct Numbers {
     traffic: Traffic,
@@ -52,8 +66,8 @@ impl View {
         let mut table = Table::new(&COLUMNS);
         for service in &self.services {
             table.row(service_cells(service, exact));
-            for (backend, numbers) in service.document.backends.iter().zip(&service.backend_numbers) {
-                table.row(backend_cells(backend, numbers, exact));
+            for backend in &service.backends {
+                table.row(backend_cells(backend, exact));
             }
         }
         table.render()
@@ -62,43 +76,45 @@ impl View {
 
 impl ServiceView {
     fn new(document: ServiceDocument, readings: &Readings<'_>) -> Self {
-        let stats = readings.now.services.iter().find(|stats| stats.service == document.name);
-        let backend_numbers = document.backends.iter().map(|backend| {
+        let ServiceDocument { name, vip, forward, announce, unknown_port, syn_budget, origin, backends } =
+            document;
+        let stats = readings.now.services.iter().find(|stats| stats.service == name);
+        let backend = |document: BackendDocument| {
             let found =
-                stats.and_then(|stats| stats.backends.iter().find(|found| found.address == backend.address));
-            Numbers {
+                stats.and_then(|stats| stats.backends.iter().find(|found| found.address == document.address));
+            let numbers = Numbers {
                 traffic: found.map(|found| found.traffic).unwrap_or_default(),
                 flows: found.and_then(|found| found.flows),
-                rates: readings.traffic(&document.name, Some(&backend.address)),
-            }
-        });
-        Self {
-            numbers: Numbers {
-                traffic: stats.map(|stats| stats.traffic).unwrap_or_default(),
-                flows: stats.and_then(|stats| stats.flows),
-                rates: readings.traffic(&document.name, None),
-            },
-            backend_numbers: backend_numbers.collect(),
-            document,
-        }
+                rates: readings.traffic(&name, Some(&document.address)),
+            };
+            BackendView { document, numbers }
+        };
+        let backends = backends.into_iter().map(backend).collect();
+        let numbers = Numbers {
+            traffic: stats.map(|stats| stats.traffic).unwrap_or_default(),
+            flows: stats.and_then(|stats| stats.flows),
+            rates: readings.traffic(&name, None),
+        };
+        Self { name, vip, forward, announce, unknown_port, syn_budget, origin, numbers, backends }
     }
 }
 
 fn service_cells(service: &ServiceView, exact: bool) -> Vec<String> {
-    let ServiceDocument { name, vip, forward, backends, .. } = &service.document;
-    let (proto, address) = vip.split_once('/').unwrap_or(("", vip));
-    let up = backends.iter().filter(|backend| backend.health.up).count();
-    let mut cells = vec![proto.to_owned(), address.to_owned(), name.clone(), mode_word(*forward).to_owned()];
+    let (proto, address) = service.vip.split_once('/').unwrap_or(("", &service.vip));
+    let up = service.backends.iter().filter(|backend| backend.document.health.up).count();
+    let mode = mode_word(service.forward);
+    let mut cells = [proto, address, &service.name, mode].map(ToOwned::to_owned).to_vec();
     cells.extend(number_cells(&service.numbers, exact));
-    cells.push(format!("{up}/{} up", backends.len()));
+    cells.push(format!("{up}/{} up", service.backends.len()));
     cells
 }
 
-fn backend_cells(backend: &BackendDocument, numbers: &Numbers, exact: bool) -> Vec<String> {
-    let address = format!("{} w{}", backend.address, backend.weight);
+fn backend_cells(backend: &BackendView, exact: bool) -> Vec<String> {
+    let BackendView { document, numbers } = backend;
+    let address = format!("{} w{}", document.address, document.weight);
     let mut cells = vec!["  ->".to_owned(), address, String::new(), String::new()];
     cells.extend(number_cells(numbers, exact));
-    cells.push(state_text(backend));
+    cells.push(state_text(document));
     cells
 }
 
@@ -151,7 +167,6 @@ mod tests {
     use super::*;
     use crate::cli::rates::tests::reading;
     use crate::control::types::BackendHealth;
-    use crate::model::{Announce, Origin, UnknownPort};
 
     fn backend(address: &str, weight: u16, up: bool, detail: Option<&str>) -> BackendDocument {
         BackendDocument {
@@ -214,7 +229,7 @@ tcp    198.51.100.10:80     web   nat   12.4k  960k  768M  24.8k      3  2/3 up
         let service = &json["services"][0];
         assert_eq!(service["vip"], "tcp/198.51.100.10:80");
         assert_eq!(service["backends"][0]["address"], "10.0.0.11:8080");
-        assert_eq!(service["backend_numbers"][0]["traffic"]["connections"], 3);
+        assert_eq!(service["backends"][0]["traffic"]["connections"], 3);
         assert!(service["rates"]["packets"].is_null());
     }
 }
