@@ -1,4 +1,5 @@
 //! The built binary without a daemon: usage, exit codes, checks, completion.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::process::{Command, Output, Stdio};
 

@@ -1,4 +1,5 @@
 //! The built binary against a daemon that gives fixed answers: exit codes, requests, output.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -186,8 +187,11 @@ fn an_import_in_part_exits_6() {
 fn a_replacing_import_is_bound_to_the_generation_that_was_read() {
     const LIST: &str = r#"{"generation":7,"name":"bad","order":10,"action":"drop","scope":"all","origin":"api",
         "entries_v4":0,"entries_v6":0,"entries_api":0,"expiring":0,"orphaned":false,"entries":[],"next":null}"#;
-    let daemon =
-        Daemon::new(&[("GET /v1/acl/lists/bad?", 200, LIST), ("PUT /v1/acl/lists/bad", 200, APPLIED)]);
+    let daemon = Daemon::new(&[
+        ("GET /v1/acl/lists/bad?", 200, LIST),
+        ("GET /v1/acl/lists/none?", 404, problem!(404, "unknown_list")),
+        ("PUT /v1/acl/lists/bad", 200, APPLIED),
+    ]);
     let output = daemon.weir_with(&["acl", "import", "-", "--list", "bad", "--replace"], "10.0.0.0/8\n");
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
     assert!(daemon.requests("PUT")[0].to_ascii_lowercase().contains("if-match: \"7\""));

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::reach::{Daemon, report};
 use super::units::parse_duration;
 use crate::config::parse;
-use crate::control::types::{BackendPut, ServiceDocument};
+use crate::control::types::{BackendPut, Code, ServiceDocument};
 use crate::model::{BackendAddr, Vip};
 
 /// Commands on backends.
@@ -96,13 +96,15 @@ pub fn backend(command: BackendCommand, global: &Global, output: &Output) -> Res
             let put = BackendPut { address: None, weight: *weight, state: None };
             (daemon.ask(client.put_backend(service, &name, &put, options))?, "added")
         }
-        BackendCommand::Del(_) => match daemon.look(client.delete_backend(service, &name, options))? {
-            Some(applied) => (applied, "removed"),
-            None => {
-                output.say(&format!("{service} has no backend {name}; nothing to change"));
-                return output.json_only(&serde_json::json!({"changed": false}));
+        BackendCommand::Del(_) => {
+            match daemon.look(Code::UnknownBackend, client.delete_backend(service, &name, options))? {
+                Some(applied) => (applied, "removed"),
+                None => {
+                    output.say(&format!("{service} has no backend {name}; nothing to change"));
+                    return output.json_only(&serde_json::json!({"changed": false}));
+                }
             }
-        },
+        }
         BackendCommand::Weight(WeightArgs { weight, .. }) => {
             (daemon.ask(client.set_weight(service, &name, *weight, options))?, "set the weight of")
         }

@@ -46,14 +46,15 @@ impl Daemon {
         self.runtime.block_on(call).map_err(failure)
     }
 
-    /// As [`Self::ask`]; `None` where the daemon says that there is no such object.
+    /// As [`Self::ask`]; `None` where the daemon refuses with this code: there is no such object.
     pub(crate) fn look<T>(
         &self,
+        missing: Code,
         call: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<Option<T>, Failure> {
         match self.runtime.block_on(call) {
             Ok(answer) => Ok(Some(answer)),
-            Err(ClientError::Refused(problem)) if problem.status == 404 => Ok(None),
+            Err(ClientError::Refused(problem)) if problem.code == missing => Ok(None),
             Err(error) => Err(failure(error)),
         }
     }

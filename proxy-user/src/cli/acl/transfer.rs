@@ -14,7 +14,7 @@ use crate::cli::output::{Format, Output};
 use crate::cli::reach::Daemon;
 use crate::cli::table::printable;
 use crate::control::client::ChangeOptions;
-use crate::control::types::{Applied, Counts, ListDocument, ListPut, Outcome};
+use crate::control::types::{Applied, Code, Counts, ListDocument, ListPut, Outcome};
 use crate::model::Scope;
 
 pub(super) fn import(args: &ImportArgs, global: &Global, output: &Output) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ pub(super) fn export(list: &str, daemon: &Daemon, output: &Output) -> Result<(),
 /// What the API has set in the list is replaced whole, against the generation that was read.
 fn replace(args: &ImportArgs, read: Lines, daemon: &Daemon, output: &Output) -> Result<Applied, Failure> {
     let options = daemon.options();
-    let found = daemon.look(daemon.client.list(&args.list, Some(1), None))?;
+    let found = daemon.look(Code::UnknownList, daemon.client.list(&args.list, Some(1), None))?;
     let mut put = ListPut { entries: read.entries, ..ListPut::default() };
     let if_match = match found {
         Some(found) => {

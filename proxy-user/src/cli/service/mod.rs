@@ -11,7 +11,7 @@ use super::reach::{Daemon, report};
 use super::{Global, origin_word};
 use crate::config::parse;
 use crate::control::client::ChangeOptions;
-use crate::control::types::{BackendPut, ServiceDocument, ServicePut, StatsSnapshot};
+use crate::control::types::{BackendPut, Code, ServiceDocument, ServicePut, StatsSnapshot};
 use crate::model::{Announce, Forward, UnknownPort, Vip};
 use view::{View, mode_word};
 
@@ -129,7 +129,7 @@ fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<(), Failure> 
     let put = put_of(args)?;
     let daemon = Daemon::reach(global)?;
     let options = daemon.options();
-    let found = daemon.look(daemon.client.service(&args.name))?;
+    let found = daemon.look(Code::UnknownService, daemon.client.service(&args.name))?;
     let if_match = match &found {
         Some(found) if !args.replace => {
             let put_again = same(&found.value, &put);
@@ -157,7 +157,7 @@ fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<(), Failure> 
 
 fn del(name: &str, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
     let options = daemon.options();
-    match daemon.look(daemon.client.delete_service(name, options))? {
+    match daemon.look(Code::UnknownService, daemon.client.delete_service(name, options))? {
         Some(applied) => report(&applied, &format!("removed {name}"), output),
         None => {
             output.say(&format!("there is no service {name}; nothing to change"));
