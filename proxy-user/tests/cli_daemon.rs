@@ -154,6 +154,25 @@ fn add_makes_the_default_list_and_says_so() {
 }
 
 #[test]
+fn views_with_rates_take_two_readings() {
+    const STATS: &str = r#"{"at":"2026-01-01T00:00:00Z","generation":7,"epoch":"a","lists":[],"maps":[],"snat":[],
+        "services":[],"interfaces":[{"interface":"eth0","reasons":[
+        {"reason":"acl_drop","verdict":"drop","packets":1234,"bytes":5}]}]}"#;
+    let daemon = Daemon::new(&[
+        ("GET /v1/stats ", 200, STATS),
+        ("GET /v1/services ", 200, r#"{"generation":7,"services":[]}"#),
+    ]);
+    let stats = daemon.weir(&["stats"]);
+    assert_eq!(exit(&stats), 0, "{}", stderr(&stats));
+    let row = "eth0       drop     acl_drop    1.23k      5   --   --";
+    assert!(stdout(&stats).contains(row), "{}", stdout(&stats));
+    assert_eq!(daemon.requests("GET /v1/stats").len(), 2);
+    let services = daemon.weir(&["service", "list"]);
+    assert_eq!(exit(&services), 0, "{}", stderr(&services));
+    assert!(stdout(&services).starts_with("no services"), "{}", stdout(&services));
+}
+
+#[test]
 fn quiet_leaves_the_words_out() {
     let daemon =
         Daemon::new(&[("GET /v1/acl/lists ", 200, NO_LISTS), ("PATCH /v1/acl/lists/deny", 200, APPLIED)]);

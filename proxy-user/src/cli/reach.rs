@@ -72,7 +72,8 @@ impl Daemon {
 
     /// A reading of the counters after a pause.
     pub(crate) fn reading_after(&self, pause: Duration) -> Result<StatsSnapshot, Failure> {
-        self.runtime.block_on(tokio::time::sleep(pause));
+        // Made inside: a timer needs the running event loop.
+        self.runtime.block_on(async { tokio::time::sleep(pause).await });
         Ok(self.ask(self.client.stats())?.value)
     }
 }

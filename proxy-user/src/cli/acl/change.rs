@@ -1,11 +1,11 @@
 //! `weir acl add` and `weir acl del`.
 
 use super::{AddArgs, CreateArgs, DENY, DelArgs, action_word};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::reach::{Daemon, report};
 use crate::config::parse;
-use crate::control::types::{EntryAdd, ListPatch, ListSummary};
+use crate::control::types::{Applied, Code, EntryAdd, ListPatch, ListSummary};
 use crate::model::{Action, Scope};
 
 pub(super) fn add(args: AddArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
@@ -21,8 +21,12 @@ pub(super) fn add(args: AddArgs, daemon: &Daemon, output: &Output) -> Result<(),
             reason: args.reason.clone(),
         })
         .collect();
-    let applied = daemon.ask(daemon.client.patch_list(&args.list, &patch, true, daemon.options()))?;
-    report(&applied, &format!("added {} to {}", applied.counts.added, args.list), output)
+    let applied = send(&args.list, &patch, true, daemon)?;
+    let changed = match applied.counts.updated {
+        0 => String::new(),
+        updated => format!(", changed {updated}"),
+    };
+    report(&applied, &format!("added {} to {}{changed}", applied.counts.added, args.list), output)
 }
 
 pub(super) fn del(args: DelArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
@@ -30,6 +34,25 @@ pub(super) fn del(args: DelArgs, daemon: &Daemon, output: &Output) -> Result<(),
     let patch = ListPatch { remove: args.prefixes, ..ListPatch::default() };
     let applied = daemon.ask(daemon.client.patch_list(&args.list, &patch, true, daemon.options()))?;
     report(&applied, &format!("removed {} from {}", applied.counts.removed, args.list), output)
+}
+
+/// Sends a patch; a list that is missing is answered in terms of the command line.
+pub(super) fn send(list: &str, patch: &ListPatch, atomic: bool, daemon: &Daemon) -> Result<Applied, Failure> {
+    let sent = daemon.client.patch_list(list, patch, atomic, daemon.options());
+    daemon.look(Code::UnknownList, sent)?.ok_or_else(|| missing(list))
+}
+
+/// There is no such list, and nobody asked for it to be made.
+pub(super) fn missing(list: &str) -> Failure {
+    Failure::Refused {
+        exit: Exit::Failed,
+        code: Code::UnknownList.label().to_owned(),
+        message: format!(
+            "there is no list {list} [{}]\n  hint: `weir acl lists` names them; make it with --create (and --action, \
+             --order, --scope)",
+            Code::UnknownList.label()
+        ),
+    }
 }
 
 /// A patch that makes the list where it has to be made: on `--create`, and for the default list.

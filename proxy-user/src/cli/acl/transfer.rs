@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::ImportArgs;
-use super::change::patch_of;
+use super::change::{missing, patch_of, send};
 use super::lines::{self, Lines, Rejected};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
@@ -37,7 +37,7 @@ pub(super) fn import(args: &ImportArgs, global: &Global, output: &Output) -> Res
     } else {
         let mut patch = patch_of(&args.list, &args.create, &daemon, output)?;
         patch.add = read.entries;
-        daemon.ask(daemon.client.patch_list(&args.list, &patch, !args.skip_bad, daemon.options()))?
+        send(&args.list, &patch, !args.skip_bad, &daemon)?
     };
     report.take(&applied);
     for warning in &applied.warnings {
@@ -68,10 +68,7 @@ fn replace(args: &ImportArgs, read: Lines, daemon: &Daemon, output: &Output) -> 
         None => {
             let patch = patch_of(&args.list, &args.create, daemon, output)?;
             if patch.action.is_none() {
-                return Err(Failure::Failed(format!(
-                    "there is no list {}; make it with --create (and --action, --order)",
-                    args.list
-                )));
+                return Err(missing(&args.list));
             }
             put.action = patch.action;
             put.order = patch.order;
