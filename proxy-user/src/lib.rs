@@ -4,8 +4,6 @@
 
 pub mod app;
 pub mod cli;
-pub mod config;
-pub mod control;
 pub mod demo;
 pub mod explain;
 pub mod model;

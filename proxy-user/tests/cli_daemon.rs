@@ -167,6 +167,15 @@ fn views_with_rates_take_two_readings() {
     let row = "eth0       drop     acl_drop    1.23k      5   --   --";
     assert!(stdout(&stats).contains(row), "{}", stdout(&stats));
     assert_eq!(daemon.requests("GET /v1/stats").len(), 2);
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("--socket")
+        .arg(daemon.dir.path().join("weir.sock"))
+        .args(["stats", "--watch"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(watch.stdout.take());
+    assert!(watch.wait().unwrap().success(), "watching ends when nobody reads any more");
     let services = daemon.weir(&["service", "list"]);
     assert_eq!(exit(&services), 0, "{}", stderr(&services));
     assert!(stdout(&services).starts_with("no services"), "{}", stdout(&services));

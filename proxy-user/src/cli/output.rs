@@ -47,9 +47,18 @@ impl Output {
     ///
     /// [`Failure::Failed`] when stdout cannot be written.
     pub fn data<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        self.text(&self.form(value, table)?)
+    }
+
+    /// The value in the form asked for: a line of JSON, or what `table` makes of it.
+    pub(crate) fn form<T: Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<String, Failure> {
         match self.format {
-            Format::Table => self.text(&table(value)),
-            Format::Json => self.text(&json_line(value)?),
+            Format::Table => Ok(table(value)),
+            Format::Json => json_line(value),
         }
     }
 
@@ -68,12 +77,16 @@ impl Output {
     ///
     /// [`Failure::Failed`] when stdout cannot be written. A reader that has gone away (`| head`) is no error.
     pub fn text(&self, text: &str) -> Result<(), Failure> {
+        self.still_read(text).map(|_read| ())
+    }
+
+    /// As [`Self::text`], and whether anybody still reads.
+    pub(crate) fn still_read(&self, text: &str) -> Result<bool, Failure> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::Failed(format!("cannot write to standard output: {error}")))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
         }
     }
 

@@ -63,7 +63,11 @@ pub fn stats(args: &StatsArgs, global: &Global, output: &Output) -> Result<(), F
         } else {
             String::new()
         };
-        output.data(&now, |now| format!("{head}{}", form.text(&Readings::new(Some(&before), now))))?;
+        let shown =
+            output.form(&now, |now| format!("{head}{}", form.text(&Readings::new(Some(&before), now))))?;
+        if !output.still_read(&shown)? {
+            return Ok(());
+        }
         before = now;
     }
 }

@@ -33,7 +33,7 @@ pub enum ServiceCommand {
 pub struct AddArgs {
     /// Name: a-z 0-9 _ . -
     pub name: String,
-    /// What clients connect to: tcp/198.51.100.10:80, udp/[2001:db8::1]:53; port 0 is any
+    /// What clients connect to: `tcp/198.51.100.10:80`, `udp/[2001:db8::1]:53`; port 0 is any
     #[arg(long)]
     pub vip: String,
     /// A backend: 10.0.0.11:8080, with a weight 10.0.0.11:8080@50; may be repeated
