@@ -2,9 +2,13 @@
 //!
 //! Data flows one way: doors (`config`, `control`) → `catalog` → [`model::Desired`] → [`plan`] → `kernel` → maps.
 
+pub mod app;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod demo;
+pub mod explain;
 pub mod lab;
 pub mod metrics;
 pub mod model;

@@ -1,0 +1,297 @@
+//! `weir service`: VIPs.
+
+mod view;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::failure::Failure;
+use super::output::Output;
+use super::rates::Readings;
+use super::reach::{Daemon, report};
+use super::{Global, origin_word};
+use crate::config::parse;
+use crate::control::client::ChangeOptions;
+use crate::control::types::{BackendPut, Code, ServiceDocument, ServicePut, StatsSnapshot};
+use crate::model::{Announce, Forward, UnknownPort, Vip};
+use view::{View, mode_word};
+
+/// Commands on services.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Add a service, or replace one of the API
+    Add(AddArgs),
+    /// Remove a service of the API, with its backends
+    Del(NameArgs),
+    /// All services with their backends, states and rates
+    List(ListArgs),
+    /// One service
+    Show(ShowArgs),
+}
+
+/// Arguments of `weir service add`.
+#[derive(Clone, Debug, Args)]
+pub struct AddArgs {
+    /// Name: a-z 0-9 _ . -
+    pub name: String,
+    /// What clients connect to: `tcp/198.51.100.10:80`, `udp/[2001:db8::1]:53`; port 0 is any
+    #[arg(long)]
+    pub vip: String,
+    /// A backend: 10.0.0.11:8080, with a weight 10.0.0.11:8080@50; may be repeated
+    #[arg(long = "backend", value_name = "ADDR:PORT[@WEIGHT]")]
+    pub backends: Vec<String>,
+    /// How packets reach the backends
+    #[arg(long, value_enum, default_value_t = ForwardArg::Nat)]
+    pub forward: ForwardArg,
+    /// Whether weir puts the VIP on an interface and announces it
+    #[arg(long, value_enum, default_value_t = AnnounceArg::None)]
+    pub announce: AnnounceArg,
+    /// What becomes of packets to the VIP's other ports
+    #[arg(long, value_enum, default_value_t = UnknownPortArg::Drop)]
+    pub unknown_port: UnknownPortArg,
+    /// NAT flows that may wait for their handshake at once
+    #[arg(long, value_name = "N")]
+    pub syn_budget: Option<u32>,
+    /// Replace the service if there is one of this name
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// The name of a service.
+#[derive(Clone, Debug, Args)]
+pub struct NameArgs {
+    /// The service
+    pub name: String,
+}
+
+/// Arguments of `weir service list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// All digits instead of 12.4k
+    #[arg(long)]
+    pub exact: bool,
+    /// Answer at once, without rates
+    #[arg(long)]
+    pub no_rates: bool,
+}
+
+/// Arguments of `weir service show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// The service
+    pub name: String,
+    /// Form of the numbers.
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// A forwarding mode on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ForwardArg {
+    /// Full NAT: needs nothing of the backend
+    Nat,
+    /// Direct server return within the link: the backend holds the VIP
+    DsrL2,
+}
+
+/// Address handling on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AnnounceArg {
+    /// Add the address and announce it
+    Address,
+    /// Leave addresses to others
+    None,
+}
+
+/// Treatment of unknown ports on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownPortArg {
+    /// Drop them
+    Drop,
+    /// Pass them to the host
+    Pass,
+}
+
+/// Carries out a command.
+///
+/// # Errors
+///
+/// What the daemon refuses, and [`Failure::Unreachable`] where there is none.
+pub fn service(command: ServiceCommand, global: &Global, output: &Output) -> Result<(), Failure> {
+    match command {
+        ServiceCommand::Add(args) => add(&args, global, output),
+        ServiceCommand::Del(args) => del(&args.name, &Daemon::reach(global)?, output),
+        ServiceCommand::List(args) => list(&args, &Daemon::reach(global)?, output),
+        ServiceCommand::Show(args) => show(&args, &Daemon::reach(global)?, output),
+    }
+}
+
+fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<(), Failure> {
+    let put = put_of(args)?;
+    let daemon = Daemon::reach(global)?;
+    let options = daemon.options();
+    let found = daemon.look(Code::UnknownService, daemon.client.service(&args.name))?;
+    let if_match = match &found {
+        Some(found) if !args.replace => {
+            let put_again = same(&found.value, &put);
+            return if put_again {
+                output.say(&format!("the service {} is there already, just so", args.name));
+                output.json_only(&found.value)
+            } else {
+                Err(Failure::Failed(format!(
+                    "there is a service {} already ({}, origin {}); change it with --replace, or its backends with \
+                     `weir backend`",
+                    args.name,
+                    found.value.vip,
+                    origin_word(found.value.origin)
+                )))
+            };
+        }
+        Some(found) => options.if_match.or(found.generation),
+        None => options.if_match,
+    };
+    let options = ChangeOptions { if_match, ..options };
+    let applied = daemon.ask(daemon.client.put_service(&args.name, &put, options))?;
+    let verb = if found.is_some() { "replaced" } else { "added" };
+    report(&applied, &format!("{verb} {}", args.name), output)
+}
+
+fn del(name: &str, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    let options = daemon.options();
+    match daemon.look(Code::UnknownService, daemon.client.delete_service(name, options))? {
+        Some(applied) => report(&applied, &format!("removed {name}"), output),
+        None => {
+            output.say(&format!("there is no service {name}; nothing to change"));
+            output.json_only(&serde_json::json!({"changed": false}))
+        }
+    }
+}
+
+fn list(args: &ListArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    let (before, now) = readings(args, daemon)?;
+    let services = daemon.ask(daemon.client.services())?.value;
+    let view = View::new(services.generation, services.services, &Readings::new(before.as_ref(), &now));
+    output.data(&view, |view| view.render(args.exact))
+}
+
+fn show(args: &ShowArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    // The name first: a typo need not wait for two readings.
+    daemon.ask(daemon.client.service(&args.name))?;
+    let (before, now) = readings(&args.list, daemon)?;
+    let found = daemon.ask(daemon.client.service(&args.name))?;
+    let details = details(&found.value);
+    let generation = found.generation.unwrap_or(now.generation);
+    let view = View::new(generation, vec![found.value], &Readings::new(before.as_ref(), &now));
+    output.data(&view, |view| format!("{}{details}", view.render(args.list.exact)))
+}
+
+fn readings(args: &ListArgs, daemon: &Daemon) -> Result<(Option<StatsSnapshot>, StatsSnapshot), Failure> {
+    if args.no_rates {
+        return Ok((None, daemon.ask(daemon.client.stats())?.value));
+    }
+    daemon.two_readings().map(|(before, now)| (Some(before), now))
+}
+
+/// What the table has no room for.
+fn details(service: &ServiceDocument) -> String {
+    let announce = match service.announce {
+        Announce::Address => "address",
+        Announce::None => "none",
+    };
+    let unknown_port = match service.unknown_port {
+        UnknownPort::Drop => "drop",
+        UnknownPort::Pass => "pass",
+    };
+    let mut text = format!(
+        "forward {}, announce {announce}, unknown-port {unknown_port}, syn-budget {}, origin {}\n",
+        mode_word(service.forward),
+        service.syn_budget,
+        origin_word(service.origin)
+    );
+    for backend in &service.backends {
+        let way = |field: &Option<String>| field.clone().unwrap_or_else(|| "unknown".to_owned());
+        text.push_str(&format!(
+            "  {} by {} next hop {}, origin {}\n",
+            backend.address,
+            way(&backend.health.interface),
+            way(&backend.health.next_hop),
+            origin_word(backend.origin)
+        ));
+    }
+    text
+}
+
+fn put_of(args: &AddArgs) -> Result<ServicePut, Failure> {
+    let usage = |error: parse::ParseError| Failure::Usage(error.to_string());
+    parse::name(&args.name).map_err(usage)?;
+    let vip: Vip = args.vip.parse().map_err(usage)?;
+    let backends = args.backends.iter().map(|text| {
+        let (address, weight) = parse::weighted_backend(text, vip.port)?;
+        Ok(BackendPut { address: Some(address.to_string()), weight: Some(weight), state: None })
+    });
+    Ok(ServicePut {
+        vip: vip.to_string(),
+        forward: match args.forward {
+            ForwardArg::Nat => Forward::Nat,
+            ForwardArg::DsrL2 => Forward::DsrL2,
+        },
+        announce: match args.announce {
+            AnnounceArg::Address => Announce::Address,
+            AnnounceArg::None => Announce::None,
+        },
+        unknown_port: match args.unknown_port {
+            UnknownPortArg::Drop => UnknownPort::Drop,
+            UnknownPortArg::Pass => UnknownPort::Pass,
+        },
+        syn_budget: args.syn_budget,
+        backends: backends.collect::<Result<_, _>>().map_err(usage)?,
+    })
+}
+
+/// Whether the service is just as it is asked for.
+fn same(found: &ServiceDocument, put: &ServicePut) -> bool {
+    let backends_of = |backends: Vec<(Option<String>, Option<u16>)>| {
+        backends.into_iter().collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let have = found.backends.iter().map(|have| (Some(have.address.clone()), Some(have.weight)));
+    let want = put.backends.iter().map(|want| (want.address.clone(), want.weight));
+    found.vip == put.vip
+        && found.forward == put.forward
+        && found.announce == put.announce
+        && found.unknown_port == put.unknown_port
+        && put.syn_budget.is_none_or(|budget| budget == found.syn_budget)
+        && backends_of(have.collect()) == backends_of(want.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(vip: &str, backends: &[&str]) -> AddArgs {
+        AddArgs {
+            name: "web".into(),
+            vip: vip.into(),
+            backends: backends.iter().map(ToString::to_string).collect(),
+            forward: ForwardArg::DsrL2,
+            announce: AnnounceArg::None,
+            unknown_port: UnknownPortArg::Drop,
+            syn_budget: None,
+            replace: false,
+        }
+    }
+
+    #[test]
+    fn a_backend_without_a_port_takes_the_vips() {
+        let put = put_of(&args("tcp/198.51.100.10:80", &["10.0.0.11", "10.0.0.12:8080@50"])).unwrap();
+        assert_eq!(put.forward, Forward::DsrL2);
+        assert_eq!(put.backends[0].address.as_deref(), Some("10.0.0.11:80"));
+        assert_eq!(put.backends[1].weight, Some(50));
+    }
+
+    #[test]
+    fn bad_texts_are_usage_errors() {
+        for (vip, backend) in [("198.51.100.10:80", "10.0.0.11"), ("tcp/198.51.100.10:80", "10.0.0.11@2000")]
+        {
+            assert!(matches!(put_of(&args(vip, &[backend])), Err(Failure::Usage(_))), "{vip} {backend}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The installed state as the tables that the decision reads on the host.
+
+use ipnet::IpNet;
+use proxy_common::Addr;
+use proxy_ebpf::memory::{AclPrefix, MemoryTables};
+
+use crate::plan::Installed;
+
+/// Copies the installed state; `now` is the current tick.
+pub(super) fn tables(installed: &Installed, now: u32) -> MemoryTables {
+    let [first, second] = &installed.acl;
+    MemoryTables {
+        now,
+        config: installed.config,
+        filter: installed.filter.iter().map(|(word, value)| (*word, *value)).collect(),
+        acl: [first, second].map(|table| table.iter().map(|(net, class)| (prefix(net), *class)).collect()),
+        classes: installed.classes.iter().map(|(class, value)| (*class, *value)).collect(),
+        destinations: installed.destinations.iter().map(|(addr, value)| (*addr, *value)).collect(),
+        services: installed.services.iter().map(|(key, value)| (*key, *value)).collect(),
+        rings: installed.rings.iter().map(|(block, value)| (*block, *value)).collect(),
+        backends: installed.backends.iter().map(|(slot, value)| (*slot, *value)).collect(),
+        snat: installed.snat.iter().map(|(index, value)| (u32::from(*index), *value)).collect(),
+        ..MemoryTables::default()
+    }
+}
+
+/// A table's prefix as text.
+pub(super) fn prefix_text(prefix: &AclPrefix) -> String {
+    format!("{}/{}", prefix.addr.to_ip(), prefix.len)
+}
+
+fn prefix(net: &IpNet) -> AclPrefix {
+    AclPrefix {
+        addr: Addr::from_ip(net.network()),
+        len: net.prefix_len(),
+        is_v4: matches!(net, IpNet::V4(_)),
+    }
+}
