@@ -9,7 +9,19 @@ use proxy_common::{
 
 use crate::frame::Frame;
 use crate::hash;
+use crate::outcome::Outcome;
 use crate::tables::{ClaimError, FibHop, Memory, Tables};
+use crate::work::Scratch;
+
+/// The decision, with a scratch of its own.
+pub fn decide(
+    frame: &mut SliceFrame,
+    tables: &MemoryTables,
+    memory: &mut FlowMemory,
+    ifindex: u32,
+) -> Outcome {
+    *crate::decide(frame, tables, memory, &mut Scratch::default(), ifindex)
+}
 
 /// A frame in a byte vector.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ fn run<F: Frame, T: Tables, M: Memory>(
     ifindex: u32,
 ) -> Result<Reason, Reason> {
     let Scratch { packet, outcome, arrival, .. } = scratch;
-    parse::packet(frame, packet)?;
+    parse::packet_into(frame, packet)?;
     outcome.bytes = packet.bytes();
     if packet.icmp == Icmp::Discovery {
         return Ok(Reason::NeighbourDiscovery);

@@ -12,12 +12,22 @@ use crate::frame::Frame;
 use crate::packet::Packet;
 use proxy_common::Reason;
 
-/// Parses a frame into `packet`.
+/// Parses a frame.
+///
+/// # Errors
+/// As [`packet_into`].
+pub fn packet<F: Frame>(frame: &F) -> Result<Packet, Reason> {
+    let mut packet = Packet::default();
+    packet_into(frame, &mut packet)?;
+    Ok(packet)
+}
+
+/// Parses a frame into `packet`, which in the kernel lies outside the stack.
 ///
 /// # Errors
 /// A reason of class pass, for frames that are not IP or hold no addresses.
 #[inline(always)]
-pub fn packet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
+pub fn packet_into<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
     *packet = Packet::default();
     eth::parse(frame, packet)?;
     if packet.is_v4 {

@@ -71,7 +71,7 @@ pub fn explain(scene: &Scene<'_>, query: &ExplainQuery) -> Result<ExplainAnswer,
     let tables = tables::tables(scene.installed, scene.now);
     let mut memory = FlowMemory { flows: scene.flows.iter().copied().collect(), ..FlowMemory::default() };
     let mut after = SliceFrame::new(bytes.clone());
-    let outcome = proxy_ebpf::decide(&mut after, &tables, &mut memory, ifindex);
+    let outcome = proxy_ebpf::memory::decide(&mut after, &tables, &mut memory, ifindex);
     let before = SliceFrame::new(bytes);
     let trace = Trace { scene, tables: &tables, memory: &memory, outcome: &outcome, key: flow_key(query) };
     Ok(trace.answer(&before, &after, query, ifindex))

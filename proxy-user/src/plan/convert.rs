@@ -1,6 +1,6 @@
 //! From the model's types to those of the maps.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use proxy_common::{Addr, Mode, Port, ServiceKey, proto};
@@ -9,15 +9,12 @@ use crate::model::{Forward, Protocol, Vip};
 
 /// An address as the maps hold it.
 pub(super) fn map_addr(addr: IpAddr) -> Addr {
-    match addr {
-        IpAddr::V4(addr) => Addr::v4(addr.octets()),
-        IpAddr::V6(addr) => Addr::v6(addr.octets()),
-    }
+    Addr::from_ip(addr)
 }
 
 /// An address of the maps.
 pub(super) fn ip_addr(addr: &Addr) -> IpAddr {
-    if addr.is_v4() { Ipv4Addr::from(addr.v4_octets()).into() } else { Ipv6Addr::from(addr.0).into() }
+    addr.to_ip()
 }
 
 /// The key of a VIP.
@@ -26,7 +23,7 @@ pub(super) fn service_key(vip: &Vip) -> ServiceKey {
         Protocol::Tcp => proto::TCP,
         Protocol::Udp => proto::UDP,
     };
-    ServiceKey { addr: map_addr(vip.addr), port: Port::new(vip.port), proto, reserved: 0 }
+    ServiceKey::new(map_addr(vip.addr), Port::new(vip.port), proto)
 }
 
 /// The mode of a service.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxy_common::{Addr, DestinationValue, Mode, destination_flag, filter_bit};
+use proxy_common::{Addr, DestinationValue, Mode, destination_flag, filter_bit, filter_place};
 use proxy_ebpf::hash::filter_bucket;
 
 use super::convert::map_addr;
@@ -50,13 +50,13 @@ pub(super) fn destinations(
 pub(super) fn filter(target: &Target) -> BTreeMap<u32, u64> {
     let mut words: BTreeMap<u32, u64> = BTreeMap::new();
     let mut set = |addr: &Addr, bits: u32| {
-        let bucket = filter_bucket(addr);
-        *words.entry(bucket / 32).or_default() |= u64::from(bits) << (bucket % 32 * 2);
+        let (word, shift) = filter_place(filter_bucket(addr));
+        *words.entry(word).or_default() |= u64::from(bits) << shift;
     };
     for (key, service) in &target.services {
-        let flows = if service.mode == Mode::Nat as u8 { filter_bit::FLOWS } else { 0 };
-        set(&key.addr, filter_bit::VIP | flows);
+        let nat = if service.mode == Mode::Nat as u8 { filter_bit::NAT } else { 0 };
+        set(&key.addr, filter_bit::VIP | nat);
     }
-    target.snat.values().for_each(|entry| set(&entry.addr, filter_bit::FLOWS));
+    target.snat.values().for_each(|entry| set(&entry.addr, filter_bit::SNAT));
     words
 }

@@ -50,7 +50,7 @@ impl SnatPlan {
         }
         let value = |addr: &IpAddr| {
             let (port_min, port_max) = pool.ports;
-            SnatValue { addr: map_addr(*addr), port_min, port_max }
+            SnatValue { addr: map_addr(*addr), port_min, port_max, reserved: 0 }
         };
         let runs = configured.each_ref().map(|run| run.iter().map(value).collect::<Vec<_>>());
         let mut map = Placement { installed: &installed.snat, entries: BTreeMap::new(), limit };

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use proxy_common::limits::RING_BLOCK_SLOTS;
-use proxy_common::{AclAction, ServiceValue, config_flag, destination_flag, filter_bit, ring_owners};
+use proxy_common::{
+    AclAction, ServiceValue, config_flag, destination_flag, filter_bit, filter_place, ring_owners,
+};
 use proxy_ebpf::hash::filter_bucket;
 
 use super::super::Installed;
@@ -64,10 +66,10 @@ pub(super) fn ring(image: &Installed, service: &ServiceValue) -> Vec<(u16, u16)>
 /// Asserts that the filter lets through what is addressed to any of our addresses.
 pub(super) fn assert_filter_covers(image: &Installed) {
     for (addr, value) in &image.destinations {
-        let bucket = filter_bucket(addr);
-        let bits = image.filter.get(&(bucket / 32)).copied().unwrap_or(0) >> (bucket % 32 * 2);
+        let (word, shift) = filter_place(filter_bucket(addr));
+        let bits = image.filter.get(&word).copied().unwrap_or(0) >> shift;
         for (flag, bit) in
-            [(destination_flag::VIP, filter_bit::VIP), (destination_flag::SNAT, filter_bit::FLOWS)]
+            [(destination_flag::VIP, filter_bit::VIP), (destination_flag::SNAT, filter_bit::SNAT)]
         {
             assert!(
                 value.flags & flag == 0 || bits & u64::from(bit) != 0,
