@@ -86,7 +86,7 @@ pub enum AttachError {
     /// The driver has no native XDP.
     #[error(
         "the driver of {interface} has no native XDP: use another card or driver, attach to the physical interface \
-         below it, or allow the slow generic mode (`xdp_mode = \"generic-allowed\"` in the configuration)"
+         below it, or allow the slow generic mode (`mode = \"auto\"` in [interface.{interface}])"
     )]
     NoNativeMode {
         /// The interface.

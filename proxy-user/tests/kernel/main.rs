@@ -15,3 +15,5 @@ mod maps;
 mod run;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod swap;
