@@ -267,6 +267,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn may_move_to_a_thread_that_blocks() {
+        fn assert_send<T: Send>() {}
+        assert_send::<Loaded>();
+        assert_send::<ObjectLog>();
+        assert_send::<crate::kernel::maps::Maps>();
+    }
+
+    #[test]
     fn refusals_are_told_in_words() {
         assert!(matches!(refused("map m", Some(libc::EPERM), ""), LoadError::NotPermitted { .. }));
         assert!(refused("map m", Some(libc::ENOMEM), "").to_string().contains("[limits]"));

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::bpffs::PinDir;
 use super::errno::{errno_of, words};
-use super::schema;
+use super::schema::{self, SchemaError};
 
 /// Why an operation on a map failed.
 #[derive(Debug, Error)]
@@ -28,6 +28,9 @@ pub enum MapsError {
         /// Why.
         reason: String,
     },
+    /// The set of maps is another version's, or there is none.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// It is full.
     #[error(
         "map {map} is full: {what} does not fit; raise its size in [limits] of the configuration (`weir detach` and a start make the map anew), or remove entries"
@@ -115,11 +118,12 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Opens the maps of a directory that [`super::load::load`] or [`super::schema::check`] has verified.
+    /// Opens the maps, with or without a daemon. Handles are cheap: a sweep of the flows may have its own.
     ///
     /// # Errors
-    /// A pin is missing or not the map that its name says.
+    /// The maps are another version's, a pin is missing or not the map that its name says.
     pub fn open(pins: &PinDir) -> Result<Self, MapsError> {
+        schema::check_version(pins)?;
         let [v4_a, v4_b] = schema::ACL_V4;
         let [v6_a, v6_b] = schema::ACL_V6;
         Ok(Self {

@@ -103,30 +103,32 @@ pub enum Pinned {
 /// # Errors
 /// A set of maps is there that does not fit.
 pub fn check(pins: &PinDir, capacity: &Capacity) -> Result<Pinned, SchemaError> {
-    let dir = || pins.path().to_owned();
     match version(pins)? {
         // The version is written last: without it the maps were never used, unless something is attached.
         None | Some(SchemaValue { magic: 0, .. }) if links::names(pins)?.is_empty() => {
             return Ok(Pinned::Nothing);
         }
         Some(CURRENT) => {}
-        other => {
-            return Err(SchemaError::Version {
-                pinned: other.map_or_else(
-                    || "of an unfinished start".to_owned(),
-                    |value| format!("{} (magic {:#x})", value.version, value.magic),
-                ),
-                wanted: format!("{SCHEMA_VERSION} (magic {SCHEMA_MAGIC:#x})"),
-                dir: dir(),
-            });
-        }
+        other => return Err(other_version(pins, other)),
     }
     for spec in specs(capacity) {
-        let info =
-            info(pins, spec.name)?.ok_or_else(|| SchemaError::Missing { map: spec.name, dir: dir() })?;
+        let info = info(pins, spec.name)?
+            .ok_or_else(|| SchemaError::Missing { map: spec.name, dir: pins.path().to_owned() })?;
         spec.compare(&info, pins)?;
     }
     Ok(Pinned::Whole)
+}
+
+/// Compares the version of the pinned maps only: for readers that do not know the capacities.
+///
+/// # Errors
+/// There are no maps, or another version wrote them.
+pub fn check_version(pins: &PinDir) -> Result<(), SchemaError> {
+    match version(pins)? {
+        Some(CURRENT) => Ok(()),
+        None => Err(SchemaError::Missing { map: SCHEMA, dir: pins.path().to_owned() }),
+        other => Err(other_version(pins, other)),
+    }
 }
 
 /// Removes every pinned map.
@@ -245,6 +247,17 @@ fn version(pins: &PinDir) -> Result<Option<SchemaValue>, SchemaError> {
         Array::<_, SchemaValue>::try_from(map)?.get(&0, 0)
     };
     readable(pins, SCHEMA, read())
+}
+
+fn other_version(pins: &PinDir, pinned: Option<SchemaValue>) -> SchemaError {
+    SchemaError::Version {
+        pinned: pinned.map_or_else(
+            || "of an unfinished start".to_owned(),
+            |value| format!("{} (magic {:#x})", value.version, value.magic),
+        ),
+        wanted: format!("{SCHEMA_VERSION} (magic {SCHEMA_MAGIC:#x})"),
+        dir: pins.path().to_owned(),
+    }
 }
 
 /// A missing pin is `None`.

@@ -81,6 +81,12 @@ fn a_foreign_program_is_named_and_stays() {
             assert!(text.contains(&format!("id {id} named `weir`, native mode")), "{text}");
         }
         assert_eq!(xdp_state::read(veth.ifindex).unwrap().unwrap().program_id, id);
+
+        // In generic mode the kernel says another number.
+        let lo = interface("lo");
+        let id = bring_up(&others, &mut load(&others, 1), &lo, Policy::GenericAllowed).unwrap().program_id;
+        let text = bring_up(&pins, &mut loaded, &lo, Policy::GenericAllowed).unwrap_err().to_string();
+        assert!(text.contains(&format!("id {id} named `weir`, generic mode")), "{text}");
         assert!(links::list(&pins).unwrap().is_empty());
     });
 }

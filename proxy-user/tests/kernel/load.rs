@@ -26,6 +26,7 @@ fn maps_are_made_as_specified_and_used_again() {
     sandbox(|sandbox| {
         let pins = sandbox.pins();
         assert_eq!(schema::check(&pins, &SMALL).unwrap(), Pinned::Nothing);
+        assert!(Maps::open(&pins).err().unwrap().to_string().contains("weir_schema"));
         let first = load(&pins, 0);
         assert_eq!(schema::check(&pins, &SMALL).unwrap(), Pinned::Whole);
         assert_eq!(pins.names().unwrap().len(), schema::specs(&SMALL).len());
@@ -83,6 +84,7 @@ fn another_version_is_refused_and_an_unfinished_set_is_made_anew() {
         let error = failure(&pins, &SMALL);
         assert!(matches!(error, LoadError::Schema(SchemaError::Version { .. })), "{error}");
         assert!(error.to_string().contains("999"));
+        assert!(Maps::open(&pins).is_err());
 
         let config = ConfigValue { generation: 77, ..ConfigValue::default() };
         write::apply(&mut maps, &[Step::SetConfig { value: config }]).unwrap();
