@@ -17,16 +17,24 @@ use super::sys::{Batch, Fetched};
 pub(super) fn for_each<M, K, V>(
     name: &'static str,
     map: &M,
-    mut visit: impl FnMut(&K, &V),
+    visit: impl FnMut(&K, &V),
 ) -> Result<(), MapsError>
 where
     M: Walk<K, V>,
     K: Pod,
     V: Pod,
 {
-    let failed = |error: MapError| MapsError::new(name, "read", || "the entries".to_owned(), &error);
-    let data: &MapData = map.map();
-    let mut batch = Batch::new(data, BATCH).map_err(failed)?;
+    in_batches(map, BATCH, visit)
+        .map_err(|error| MapsError::new(name, "read", || "the entries".to_owned(), &error))
+}
+
+fn in_batches<M, K, V>(map: &M, room: u32, mut visit: impl FnMut(&K, &V)) -> Result<(), MapError>
+where
+    M: Walk<K, V>,
+    K: Pod,
+    V: Pod,
+{
+    let mut batch = Batch::new(map.map(), room)?;
     let mut first = true;
     loop {
         match batch.fetch() {
@@ -41,10 +49,8 @@ where
                 // A hash bucket holds more than the batch.
                 Some(libc::ENOSPC) => batch.grow(),
                 Some(libc::EINTR | libc::EAGAIN) => {}
-                Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP) if first => {
-                    return each_key(map, visit).map_err(failed);
-                }
-                _ => return Err(failed(error.into())),
+                Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP) if first => return each_key(map, visit),
+                _ => return Err(error.into()),
             },
         }
     }
@@ -97,3 +103,55 @@ impl<K: Pod, V: Pod> Walk<Key<K>, V> for LpmTrie<MapData, K, V> {
 const BATCH: u32 = 4_096;
 /// The kernel's own number, which no C library knows.
 const ENOTSUPP: i32 = 524;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn all<M: Walk<K, V>, K: Pod, V: Pod>(map: &M, order: impl Fn(&K) -> u32) -> [BTreeMap<u32, V>; 3] {
+        let mut seen = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
+        let [small, large, slow] = &mut seen;
+        in_batches(map, 1, |key: &K, value: &V| assert!(small.insert(order(key), *value).is_none())).unwrap();
+        in_batches(map, 100, |key: &K, value: &V| assert!(large.insert(order(key), *value).is_none()))
+            .unwrap();
+        each_key(map, |key: &K, value: &V| assert!(slow.insert(order(key), *value).is_none())).unwrap();
+        seen
+    }
+
+    #[test]
+    fn each_way_of_walking_meets_every_entry_once() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("left out: needs root to make maps");
+            return;
+        }
+        let expected: BTreeMap<u32, u64> = (0..1_000).map(|i| (i, u64::from(i) * 3)).collect();
+        let mut hash = HashMap::<MapData, u32, u64>::create(1_000, 0).unwrap();
+        let mut array = Array::<MapData, u64>::create(1_000, 0).unwrap();
+        let mut trie = LpmTrie::<MapData, [u8; 4], u64>::create(1_000, 1).unwrap();
+        for (key, value) in &expected {
+            hash.insert(key, value, 0).unwrap();
+            array.set(*key, value, 0).unwrap();
+            trie.insert(&Key::new(32, key.to_be_bytes()), value, 0).unwrap();
+        }
+        for seen in all(&hash, |key| *key).iter().chain(&all(&array, |key| *key)) {
+            assert_eq!(seen, &expected);
+        }
+        for seen in &all(&trie, |key: &Key<[u8; 4]>| u32::from_be_bytes(key.data())) {
+            assert_eq!(seen, &expected);
+        }
+        for empty in all(&HashMap::<MapData, u32, u64>::create(8, 0).unwrap(), |key| *key) {
+            assert!(empty.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_before_the_kernel_writes() {
+        if nix::unistd::geteuid().is_root() {
+            let array = Array::<MapData, u64>::create(4, 0).unwrap();
+            assert!(Batch::<u32, u32>::new(array.map(), 1).is_err());
+            assert!(Batch::<u64, u64>::new(array.map(), 1).is_err());
+        }
+    }
+}
