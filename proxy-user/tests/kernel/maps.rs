@@ -30,7 +30,7 @@ fn service(id: u16, ring: u64) -> ServiceValue {
 }
 
 fn key(port: u16) -> ServiceKey {
-    ServiceKey { addr: VIP, port: Port::new(port), proto: proto::TCP, reserved: 0 }
+    ServiceKey { addr: VIP, port: Port::new(port), proto: proto::TCP, ..ServiceKey::default() }
 }
 
 fn map(pins: &PinDir, name: &str) -> Map {
@@ -41,7 +41,7 @@ fn map(pins: &PinDir, name: &str) -> Map {
 fn everything() -> (Vec<Step>, Installed) {
     let config = ConfigValue { generation: 3, seed: 5, hz: 250, ..ConfigValue::default() };
     let class = AclClass { service_action: 2, traffic_action: 1, service_list: 4, ..AclClass::default() };
-    let snat = SnatValue { addr: VIP, port_min: 1_024, port_max: 2_047 };
+    let snat = SnatValue { addr: VIP, port_min: 1_024, ..SnatValue::default() };
     let ring = RingBlock { slots: [7; 16] };
     let v6 = Addr::v6([0x20; 16]);
     let mut steps = vec![
