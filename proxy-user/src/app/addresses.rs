@@ -1,0 +1,110 @@
+//! VIP addresses on interfaces, for services with `announce = "address"`; and the check that no backend is this host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::Result;
+
+use super::daemon::Daemon;
+use crate::control::types::DetachAnswer;
+use crate::model::{Announce, Desired};
+use crate::net::announce::{self, Added, Announcer};
+use crate::net::host;
+use crate::net::link::{self, Link};
+use crate::net::netlink::Netlink;
+
+/// Why the desired state cannot be served from this host, if a backend is the host itself.
+pub(super) async fn local_backends(netlink: &Netlink, desired: &Desired) -> Result<Option<String>> {
+    let own: BTreeSet<IpAddr> =
+        host::addresses(netlink).await?.into_iter().map(|found| found.addr.addr()).collect();
+    let vips: BTreeSet<IpAddr> = desired.services.values().map(|service| service.vip.addr).collect();
+    Ok(desired.services.iter().find_map(|(name, service)| {
+        let backend = service.backends.keys().find(|backend| own.contains(&backend.addr) && !vips.contains(&backend.addr))?;
+        Some(format!(
+            "service {name:?}: backend {} is this host itself, and XDP cannot forward to its own host: run the backend on \
+             another host, or in a network namespace with an address of its own",
+            backend.addr
+        ))
+    }))
+}
+
+impl Daemon {
+    /// Adds the addresses that are wanted and missing, and removes those of weir's that are no longer wanted.
+    pub(super) async fn follow_addresses(&mut self) {
+        if let Err(error) = self.try_follow_addresses().await {
+            tracing::warn!(%error, "VIP addresses could not be followed");
+        }
+    }
+
+    async fn try_follow_addresses(&mut self) -> Result<()> {
+        let wanted: BTreeSet<IpAddr> = self
+            .state
+            .merged
+            .desired
+            .services
+            .values()
+            .filter(|service| service.announce == Announce::Address)
+            .map(|service| service.vip.addr)
+            .collect();
+        let own = self.announcer.own().await?;
+        if wanted.is_empty() && own.is_empty() {
+            return Ok(());
+        }
+        let attached = self.ports.attached_names();
+        let links: Vec<Link> = link::list(&self.netlink)
+            .await?
+            .into_iter()
+            .filter(|link| attached.contains(&link.name))
+            .collect();
+        for (index, addr) in own.iter().filter(|(_, addr)| !wanted.contains(addr)) {
+            self.announcer.remove(*index, *addr).await?;
+            tracing::info!(%addr, "VIP address removed");
+        }
+        for addr in wanted {
+            let Some(link) = self.link_for(&links, addr).await? else { continue };
+            if own.contains(&(link.index, addr)) {
+                continue;
+            }
+            let added = self.announcer.add(&link, addr).await?;
+            if added == Added::New {
+                tracing::info!(%addr, interface = link.name, "VIP address added");
+            }
+            self.tasks.spawn(async move {
+                if let Err(error) = announce::announce(&link, addr).await {
+                    tracing::warn!(%error, "VIP not announced");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// The interface for a VIP: the one whose network it lies in, else the first.
+    async fn link_for(&self, links: &[Link], addr: IpAddr) -> Result<Option<Link>> {
+        let addresses = host::addresses(&self.netlink).await?;
+        let near = links.iter().find(|link| {
+            addresses.iter().any(|found| {
+                found.index == link.index
+                    && found.addr.prefix_len() < found.addr.max_prefix_len()
+                    && found.addr.contains(&addr)
+            })
+        });
+        Ok(near.or_else(|| links.first()).cloned())
+    }
+}
+
+/// Removes every address that weir has added.
+pub(super) async fn remove_all(announcer: &mut Announcer, answer: &mut DetachAnswer) {
+    let own = match announcer.own().await {
+        Ok(own) => own,
+        Err(error) => {
+            answer.left.push(error.to_string());
+            return;
+        }
+    };
+    for (index, addr) in own {
+        match announcer.remove(index, addr).await {
+            Ok(_) => answer.removed.push(format!("address {addr}")),
+            Err(error) => answer.left.push(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The daemon's state and its loop: one thing at a time, in the order in which it comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::apply::Kernel;
+use super::interfaces::Ports;
+use super::{addresses, remove_pins, start};
+use crate::catalog::{ApiState, Merged, Refusal};
+use crate::cli::run::RunArgs;
+use crate::config::{Diagnostic, Settings};
+use crate::control::door::DoorEnd;
+use crate::control::types::{ChangeRecord, DetachAnswer, ReloadRecord};
+use crate::kernel::lock::Lock;
+use crate::metrics::Metrics;
+use crate::model::{Desired, Origin};
+use crate::net::announce::Announcer;
+use crate::net::follow::NextHops;
+use crate::net::netlink::Netlink;
+use crate::net::watch::{Change, Watch};
+use crate::store::Store;
+
+/// Least time between two sweeps of the flow table.
+const SWEEP: Duration = Duration::from_secs(5);
+/// After a failure, and while an interface is away.
+const RETRY: Duration = Duration::from_secs(1);
+/// A clock may be set while weir sleeps: look at it at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Lets a burst of link changes pass before they are looked at.
+const SETTLE_LINKS: Duration = Duration::from_millis(20);
+
+/// What is wanted.
+#[derive(Debug)]
+pub(super) struct State {
+    /// From file and flags.
+    pub(super) base: Desired,
+    /// From the API.
+    pub(super) api: ApiState,
+    /// Both together, without what has expired.
+    pub(super) merged: Merged,
+    pub(super) generation: u64,
+    pub(super) last_change: Option<ChangeRecord>,
+    pub(super) last_reload: ReloadRecord,
+    /// Entries that have ended, by list.
+    pub(super) expired: BTreeMap<String, u64>,
+    pub(super) config_warnings: Vec<Diagnostic>,
+}
+
+/// What went wrong last, until it goes right.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    pub(super) apply: Option<String>,
+}
+
+/// The daemon.
+pub(super) struct Daemon {
+    pub(super) state: State,
+    pub(super) kernel: Kernel,
+    pub(super) ports: Ports,
+    pub(super) backends: watch::Sender<BTreeSet<IpAddr>>,
+    pub(super) follower: NextHops,
+    pub(super) announcer: Announcer,
+    pub(super) changes: Watch,
+    pub(super) netlink: Netlink,
+    pub(super) store: Store,
+    pub(super) settings: Settings,
+    pub(super) args: RunArgs,
+    pub(super) end: DoorEnd,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) started_at: Timestamp,
+    pub(super) problems: Problems,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) _lock: Lock,
+}
+
+/// Why the loop goes on or ends.
+pub(super) enum Next {
+    Continue,
+    End,
+}
+
+impl Daemon {
+    /// Until a signal or a detach.
+    pub(super) async fn run(&mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut ways = self.follower.ways();
+        ways.mark_unchanged();
+        let mut next_sweep = Instant::now() + SWEEP;
+        let mut settle_at = self.settle_at();
+        let mut detach = false;
+        loop {
+            let wake = self.wake(next_sweep, settle_at);
+            tokio::select! {
+                request = self.end.next() => match request {
+                    Some(request) => {
+                        if matches!(self.answer(request).await, Next::End) { break }
+                        settle_at = self.settle_at();
+                    }
+                    None => break,
+                },
+                changed = ways.changed() => {
+                    if changed.is_err() { anyhow::bail!("following the ways to backends has ended: a fault of weir") }
+                    self.reapply().await;
+                    settle_at = self.settle_at();
+                }
+                change = self.changes.next() => {
+                    if matches!(change, Change::Link(_) | Change::LinkGone { .. } | Change::Resync) {
+                        self.links_changed().await;
+                    }
+                }
+                _ = hangup.recv() => { let _ = self.reload(None).await; settle_at = self.settle_at(); }
+                _ = terminate.recv() => { detach = self.args.detach_on_exit; break }
+                _ = interrupt.recv() => { detach = self.args.detach_on_exit; break }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if Instant::now() >= next_sweep {
+                        let took = self.kernel.sweep(&self.ports);
+                        // A large table is not walked all the time.
+                        next_sweep = Instant::now() + SWEEP.max(took * 20);
+                    }
+                    self.times_up(settle_at).await;
+                    settle_at = self.settle_at();
+                }
+            }
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if detach {
+            let answer = self.detach().await;
+            tracing::info!(removed = answer.removed.join(", "), left = answer.left.join(", "), "detached");
+        } else if self.kernel.pins().path().exists() {
+            tracing::info!(
+                "stopped; the data path stays in force: start weir again to take it over, or remove it with `weir detach`"
+            );
+        }
+        self.tasks.shutdown().await;
+        Ok(())
+    }
+
+    fn wake(&self, next_sweep: Instant, settle_at: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let mut wake = next_sweep.min(now + LONGEST_SLEEP);
+        if let Some(at) = self.state.merged.next_expiry {
+            let until = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+            wake = wake.min(now + until);
+        }
+        if let Some(at) = settle_at {
+            wake = wake.min(at);
+        }
+        if self.problems.apply.is_some() || !self.ports.complete() {
+            wake = wake.min(now + RETRY);
+        }
+        wake.max(now)
+    }
+
+    fn settle_at(&self) -> Option<Instant> {
+        self.kernel.settles_in.map(|pause| Instant::now() + pause)
+    }
+
+    /// Entries that have ended, rings that have settled, failures to try again.
+    async fn times_up(&mut self, settle_at: Option<Instant>) {
+        if self.state.merged.next_expiry.is_some_and(|at| at <= Timestamp::now()) {
+            self.expire().await;
+        }
+        if !self.ports.complete() {
+            self.links_changed().await;
+        }
+        if self.problems.apply.is_some() || settle_at.is_some_and(|at| at <= Instant::now()) {
+            self.reapply().await;
+        }
+    }
+
+    /// Takes out entries that have ended.
+    async fn expire(&mut self) {
+        let mut api = self.state.api.clone();
+        let ended = api.prune(Timestamp::now());
+        match crate::catalog::merge(&self.state.base, &api, Timestamp::now(), self.settings.limits) {
+            Ok(merged) => self.state.merged = merged,
+            Err(error) => tracing::error!(%error, "the state without what has expired is refused"),
+        }
+        match self.apply_desired(true).await {
+            Ok(()) => {
+                // Stored only to save space: an entry that has ended never comes back, stored or not.
+                if let Err(error) =
+                    self.store.prepare(&self.state.api, &api).and_then(|prepared| prepared.commit())
+                {
+                    tracing::warn!(%error, "expired entries stay in the state file");
+                }
+                self.state.api = api;
+                for (list, count) in ended {
+                    tracing::info!(list, count, "entries have expired");
+                    *self.state.expired.entry(list).or_default() += count;
+                }
+            }
+            Err(error) => tracing::error!(%error, "expired entries are still in force; weir tries again"),
+        }
+        self.publish();
+    }
+
+    /// Interfaces came, went or changed.
+    async fn links_changed(&mut self) {
+        tokio::time::sleep(SETTLE_LINKS).await;
+        let before = self.ports.attached_names();
+        self.ports.bring_up(&self.netlink, &self.kernel.pins_owned()).await;
+        if before != self.ports.attached_names() {
+            self.reapply().await;
+            self.follow_addresses().await;
+        }
+        self.publish();
+    }
+
+    /// Plans and writes again with what has changed around weir; the generation stays.
+    pub(super) async fn reapply(&mut self) {
+        if let Err(refusal) = self.apply_desired(false).await {
+            tracing::error!(%refusal, "the state could not be applied again; weir keeps trying");
+        }
+        self.publish();
+    }
+
+    /// Puts the merged state into the kernel. `new_generation`: it is a change of the desired state, which gets a number
+    /// of its own if it changes anything.
+    pub(super) async fn apply_desired(&mut self, new_generation: bool) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let applied = self.try_apply(new_generation);
+        self.problems.apply = applied.as_ref().err().map(ToString::to_string);
+        if applied? > 0 {
+            self.metrics.observe_apply(begun.elapsed());
+        }
+        let _ = self.backends.send_if_modified(|addresses| {
+            let wanted = start::backend_addresses(&self.state.merged.desired);
+            let changed = *addresses != wanted;
+            *addresses = wanted;
+            changed
+        });
+        Ok(())
+    }
+
+    fn try_apply(&mut self, new_generation: bool) -> Result<usize, Refusal> {
+        self.kernel
+            .read_again()
+            .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
+        let ways = self.follower.ways().borrow().clone();
+        let desired = &self.state.merged.desired;
+        let mut plan = self.kernel.plan(desired, &ways, &self.ports, self.state.generation)?;
+        let fresh = self.state.generation == 0 || (new_generation && !plan.steps.is_empty());
+        let generation = self.state.generation + u64::from(fresh);
+        if fresh {
+            plan = self.kernel.plan(desired, &ways, &self.ports, generation)?;
+        }
+        let steps = self.kernel.write(plan)?;
+        self.state.generation = generation;
+        Ok(steps)
+    }
+
+    /// Removes everything from the kernel.
+    pub(super) async fn detach(&mut self) -> DetachAnswer {
+        let mut answer = DetachAnswer { removed: Vec::new(), left: Vec::new() };
+        remove_pins(self.kernel.pins_owned(), &mut answer);
+        addresses::remove_all(&mut self.announcer, &mut answer).await;
+        answer
+    }
+
+    /// Notes a change of the desired state.
+    pub(super) fn record(&mut self, origin: Origin, by: Option<crate::control::types::Peer>, what: String) {
+        tracing::info!(generation = self.state.generation, ?origin, what, "changed");
+        self.state.last_change =
+            Some(ChangeRecord { at: Timestamp::now(), origin, by, what, generation: self.state.generation });
+    }
+}

@@ -1,0 +1,176 @@
+//! The interfaces of the configuration: each has a loaded program with its own counter slot, and is attached while the
+//! interface exists.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use crate::config::{self, AttachMode};
+use crate::kernel::adopt::{self, Attached};
+use crate::kernel::attach::{Interface, Policy};
+use crate::kernel::bpffs::PinDir;
+use crate::kernel::links;
+use crate::kernel::load::{self, Loaded, OBJECT};
+use crate::kernel::schema::Capacity;
+use crate::kernel::stats;
+use crate::net::link::{self, Link};
+use crate::net::netlink::Netlink;
+
+/// One interface.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) mode: AttachMode,
+    loaded: Loaded,
+    pub(super) attached: Option<Attached>,
+    /// Why it is not attached.
+    pub(super) error: Option<String>,
+}
+
+/// All interfaces, by name.
+#[derive(Debug)]
+pub(super) struct Ports {
+    wanted: BTreeMap<String, config::Interface>,
+    capacity: Capacity,
+    pub(super) ports: BTreeMap<String, Port>,
+}
+
+impl Ports {
+    pub(super) const fn new(wanted: BTreeMap<String, config::Interface>, capacity: Capacity) -> Self {
+        Self { wanted, capacity, ports: BTreeMap::new() }
+    }
+
+    /// What the configuration wants.
+    pub(super) const fn wanted(&self) -> &BTreeMap<String, config::Interface> {
+        &self.wanted
+    }
+
+    /// Wants other interfaces.
+    pub(super) fn want(&mut self, wanted: BTreeMap<String, config::Interface>) {
+        for (name, port) in &mut self.ports {
+            if let Some(interface) = wanted.get(name) {
+                port.mode = interface.mode;
+            }
+        }
+        self.wanted = wanted;
+    }
+
+    /// Loads a program for each interface that has none yet. All must exist: a name that is not there is an error of the
+    /// configuration, while one that goes away later is waited for.
+    pub(super) async fn load(&mut self, netlink: &Netlink, pins: &PinDir) -> Result<()> {
+        let links = link::list(netlink).await?;
+        for (name, interface) in &self.wanted {
+            if self.ports.contains_key(name) {
+                continue;
+            }
+            let found = links.iter().find(|link| link.name == *name);
+            let found = found.with_context(|| {
+                let known: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+                format!("there is no interface {name} here; there are: {}", known.join(", "))
+            })?;
+            let taken: Vec<u32> = self.ports.values().map(|port| port.loaded.slot()).collect();
+            let (slot, fresh) = links::slot_for(&links::list(pins)?, found.index, name, &taken)?;
+            let loaded = tokio::task::block_in_place(|| load::load(OBJECT, pins, &self.capacity, slot))?;
+            if fresh {
+                let mut maps = crate::kernel::maps::Maps::open(pins)?;
+                stats::zero_reasons(&mut maps, slot)?;
+            }
+            self.ports
+                .insert(name.clone(), Port { mode: interface.mode, loaded, attached: None, error: None });
+        }
+        Ok(())
+    }
+
+    /// A loaded object, for its clock.
+    pub(super) fn any_loaded(&self) -> Option<&Loaded> {
+        self.ports.values().next().map(|port| &port.loaded)
+    }
+
+    /// Attaches whatever exists and is not attached. What does not work is noted; it is tried again.
+    pub(super) async fn bring_up(&mut self, netlink: &Netlink, pins: &PinDir) {
+        let links = match link::list(netlink).await {
+            Ok(links) => links,
+            Err(error) => {
+                tracing::warn!(%error, "interfaces cannot be listed");
+                return;
+            }
+        };
+        for (name, port) in &mut self.ports {
+            port.bring_up(name, links.iter().find(|link| link.name == *name), pins);
+        }
+    }
+
+    /// Detaches interfaces that are no longer wanted.
+    pub(super) fn release_unwanted(&mut self, pins: &PinDir) -> Result<Vec<String>> {
+        let unwanted: Vec<String> =
+            self.ports.keys().filter(|name| !self.wanted.contains_key(*name)).cloned().collect();
+        for name in &unwanted {
+            self.ports.remove(name);
+            for pin in links::list(pins)?.into_iter().filter(|pin| pin.name == *name) {
+                links::detach(pins, &pin)?;
+            }
+        }
+        Ok(unwanted)
+    }
+
+    /// The first reason why an interface is not attached.
+    pub(super) fn first_error(&self) -> Option<&str> {
+        self.ports.values().find_map(|port| port.error.as_deref())
+    }
+
+    /// Whether every interface is attached.
+    pub(super) fn complete(&self) -> bool {
+        self.ports.values().all(|port| port.attached.is_some())
+    }
+
+    /// Whether weir is attached to the interface with this index.
+    pub(super) fn covers(&self, ifindex: u32) -> bool {
+        // Before the first attach nothing is attached yet, and everything is expected to be.
+        let mut attached = self.ports.values().filter_map(|port| port.attached.as_ref()).peekable();
+        attached.peek().is_none() || attached.any(|port| port.interface.ifindex == ifindex)
+    }
+
+    /// Names of the attached interfaces.
+    pub(super) fn attached_names(&self) -> Vec<String> {
+        self.ports.iter().filter(|(_, port)| port.attached.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Port {
+    /// Slot of the interface's counters.
+    pub(super) fn slot(&self) -> u32 {
+        self.loaded.slot()
+    }
+
+    fn bring_up(&mut self, name: &str, link: Option<&Link>, pins: &PinDir) {
+        let Some(link) = link else {
+            if self.attached.take().is_some() {
+                tracing::warn!(
+                    interface = name,
+                    "the interface is gone; weir attaches again when it returns"
+                );
+            }
+            self.error = Some(format!("interface {name} is gone; weir attaches again when it returns"));
+            return;
+        };
+        if self.attached.as_ref().is_some_and(|attached| attached.interface.ifindex == link.index) {
+            return;
+        }
+        let interface = Interface { ifindex: link.index, name: name.to_owned() };
+        let policy = match self.mode {
+            AttachMode::Native => Policy::NativeOnly,
+            AttachMode::Auto => Policy::GenericAllowed,
+        };
+        match tokio::task::block_in_place(|| adopt::bring_up(pins, &mut self.loaded, &interface, policy)) {
+            Ok(attached) => {
+                tracing::info!(interface = name, mode = %attached.mode, program = attached.program_id, how = ?attached.how, "attached");
+                self.attached = Some(attached);
+                self.error = None;
+            }
+            Err(error) => {
+                tracing::error!(interface = name, %error, "not attached");
+                self.attached = None;
+                self.error = Some(error.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The daemon: reads the configuration, puts it into the kernel, keeps it there, and answers at the door. The parts do the
+//! work; here they are put together.
+//!
+//! `start` builds a [`daemon::Daemon`] → its loop waits for requests, signals, changes of links and ways, and times →
+//! whatever changes the desired state goes through `apply`, the only place where a plan is made and written.
+
+mod addresses;
+mod apply;
+mod daemon;
+mod interfaces;
+mod log;
+mod request;
+mod start;
+mod stats;
+mod view;
+
+use anyhow::Context as _;
+
+use crate::cli::Failure;
+use crate::cli::run::{Places, RunArgs};
+use crate::control::types::DetachAnswer;
+use crate::kernel::bpffs::PinDir;
+use crate::kernel::{links, lock};
+use crate::net::announce::Announcer;
+use crate::net::netlink::Netlink;
+
+/// Runs the daemon until it is stopped.
+///
+/// # Errors
+/// Why it does not start, or had to end. The data path stays as it is then.
+pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    log::init(args.verbose, args.quiet);
+    let loaded = args.setup.load().map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let result = runtime.block_on(async {
+        let mut daemon = start::start(args, loaded).await?;
+        daemon.run().await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+/// Removes links, pins and addresses when no daemon runs.
+///
+/// # Errors
+/// A daemon runs after all, or something cannot be removed.
+pub fn detach(places: &Places) -> anyhow::Result<DetachAnswer> {
+    let run_dir = places.run_dir();
+    let _lock = lock::acquire(&run_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut answer = DetachAnswer { removed: Vec::new(), left: Vec::new() };
+        match PinDir::open(&pin_path(places)) {
+            Ok(pins) => remove_pins(pins, &mut answer),
+            // Never started, or already gone.
+            Err(error) => answer.left.push(error.to_string()),
+        }
+        let netlink = Netlink::open()?;
+        addresses::remove_all(&mut Announcer::new(netlink), &mut answer).await;
+        Ok(answer)
+    })
+}
+
+/// Where the pins are.
+fn pin_path(places: &Places) -> std::path::PathBuf {
+    places.bpffs.clone().map_or_else(|| places.run_dir().join("bpf"), |bpffs| bpffs.join("weir"))
+}
+
+/// Takes every pin out.
+fn remove_pins(pins: PinDir, answer: &mut DetachAnswer) {
+    let path = pins.path().display().to_string();
+    match links::detach_all(pins) {
+        Ok(interfaces) => {
+            answer.removed.extend(interfaces.into_iter().map(|name| format!("program on {name}")));
+            answer.removed.push(format!("pins in {path}"));
+        }
+        Err(error) => answer.left.push(error.to_string()),
+    }
+}

@@ -1,0 +1,241 @@
+//! Requests of the API: each is answered with what is in force afterwards, or with why nothing has changed.
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::daemon::{Daemon, Next};
+use super::{addresses, start};
+use crate::catalog::{self, Change, Merged, Refusal};
+use crate::control::door::Request;
+use crate::control::types::{Applied, Code, ExplainAnswer, ExplainQuery, Peer, ReloadAnswer, Warning};
+use crate::explain::{self, Scene};
+use crate::model::Origin;
+
+impl Daemon {
+    /// Answers one request.
+    pub(super) async fn answer(&mut self, request: Request) -> Next {
+        match request {
+            Request::Change { change, if_match, dry_run, by, reply } => {
+                respond(reply, self.change(change, if_match, dry_run, by).await);
+            }
+            Request::Reload { by, reply } => respond(reply, self.reload(Some(by)).await),
+            Request::Explain { query, reply } => respond(reply, self.explain(&query)),
+            Request::Stats { reply } => respond(reply, self.stats()),
+            Request::Detach { by, reply } => {
+                tracing::info!(uid = by.uid, "detach asked for");
+                let answer = self.detach().await;
+                let done = answer.left.is_empty();
+                respond(reply, Ok(answer));
+                // The answer must have left the socket before the process ends.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                return if done { Next::End } else { Next::Continue };
+            }
+        }
+        Next::Continue
+    }
+
+    async fn change(
+        &mut self,
+        change: Change,
+        if_match: Option<u64>,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<Applied, Refusal> {
+        if let Some(wanted) = if_match
+            && wanted != self.state.generation
+        {
+            return Err(Refusal::stale(wanted, self.state.generation));
+        }
+        let what = summary(&change);
+        let (changed, merged) =
+            self.state.api.evolve(&self.state.base, change, Timestamp::now(), self.settings.limits)?;
+        self.refuse_local_backends(&merged).await?;
+        let mut applied = Applied {
+            generation: self.state.generation,
+            changed: changed.changed,
+            dry_run,
+            counts: changed.counts,
+            items: changed.items,
+            warnings: merged.warnings.clone(),
+        };
+        if dry_run || !changed.changed {
+            let ways = self.follower.ways().borrow().clone();
+            self.kernel.plan(&merged.desired, &ways, &self.ports, self.state.generation)?;
+            return Ok(applied);
+        }
+        let store = |error: crate::store::StoreError| Refusal::new(Code::StoreFailed, error.to_string());
+        let prepared = self.store.prepare(&self.state.api, &changed.api).map_err(store)?;
+        let before = self.put(merged).await?;
+        if let Err(error) = prepared.commit() {
+            self.put_back(before).await;
+            return Err(store(error));
+        }
+        self.state.api = changed.api;
+        for (list, count) in changed.expired {
+            *self.state.expired.entry(list).or_default() += count;
+        }
+        self.record(Origin::Api, Some(by), what);
+        self.follow_addresses().await;
+        self.publish();
+        applied.generation = self.state.generation;
+        Ok(applied)
+    }
+
+    /// Puts another merged state in force and answers the one before; on failure that one is put back.
+    async fn put(&mut self, merged: Merged) -> Result<Merged, Refusal> {
+        let before = std::mem::replace(&mut self.state.merged, merged);
+        match self.apply_desired(true).await {
+            Ok(()) => Ok(before),
+            Err(refusal) => {
+                self.put_back(before).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn put_back(&mut self, before: Merged) {
+        self.state.merged = before;
+        self.reapply().await;
+    }
+
+    async fn refuse_local_backends(&self, merged: &Merged) -> Result<(), Refusal> {
+        match addresses::local_backends(&self.netlink, &merged.desired).await {
+            Ok(None) => Ok(()),
+            Ok(Some(detail)) => Err(Refusal::new(Code::InvalidState, detail)),
+            Err(error) => Err(Refusal::new(Code::Internal, error.to_string())),
+        }
+    }
+
+    /// Reads the configuration again. `by` is none for SIGHUP.
+    pub(super) async fn reload(&mut self, by: Option<Peer>) -> Result<ReloadAnswer, Refusal> {
+        let result = self.try_reload(by).await;
+        let now = Timestamp::now();
+        let last = &mut self.state.last_reload;
+        last.at = now;
+        match &result {
+            Ok(answer) => {
+                tracing::info!(generation = answer.generation, changed = answer.changed, "reloaded");
+                last.error = None;
+                last.last_success = Some(now);
+            }
+            Err(refusal) => {
+                tracing::error!(%refusal, "reload refused; the state before it is in force");
+                last.error = Some(refusal.to_string());
+            }
+        }
+        self.publish();
+        result
+    }
+
+    async fn try_reload(&mut self, by: Option<Peer>) -> Result<ReloadAnswer, Refusal> {
+        let invalid = |detail: String| Refusal::new(Code::InvalidConfig, detail);
+        let loaded = self.args.setup.load().map_err(|diagnostics| invalid(diagnostics.to_string()))?;
+        let ports =
+            start::check_ports(loaded.desired.snat_ports).map_err(|error| invalid(format!("{error:#}")))?;
+        let base = loaded.desired.into_desired(ports, self.store.identity().seed);
+        let merged = catalog::merge(&base, &self.state.api, Timestamp::now(), self.settings.limits)?;
+        self.refuse_local_backends(&merged).await?;
+
+        let mut warnings = merged.warnings.clone();
+        warnings.extend(self.needs_restart(&loaded.settings));
+        let wanted_before = self.ports.wanted().clone();
+        self.ports.want(loaded.settings.interfaces.clone());
+        let pins = self.kernel.pins_owned();
+        if let Err(error) = self.ports.load(&self.netlink, &pins).await {
+            self.ports.want(wanted_before);
+            return Err(invalid(format!("{error:#}")));
+        }
+        let generation = self.state.generation;
+        if let Err(refusal) = self.put(merged).await {
+            self.ports.want(wanted_before);
+            let _ = self.ports.release_unwanted(&pins);
+            return Err(refusal);
+        }
+        self.state.base = base;
+        self.state.config_warnings = loaded.warnings;
+        self.settings.interfaces = loaded.settings.interfaces;
+        self.ports.bring_up(&self.netlink, &pins).await;
+        let released = self.ports.release_unwanted(&pins);
+        match released {
+            Ok(names) => names
+                .iter()
+                .for_each(|name| tracing::info!(interface = name, "detached: no longer configured")),
+            Err(error) => {
+                warnings.push(Warning { code: "detach_failed".into(), detail: format!("{error:#}") })
+            }
+        }
+        self.reapply().await;
+        self.follow_addresses().await;
+        let changed = self.state.generation != generation;
+        if changed {
+            self.record(Origin::File, by, "configuration reloaded".into());
+        }
+        Ok(ReloadAnswer { generation: self.state.generation, changed, warnings })
+    }
+
+    /// What a reload cannot change.
+    fn needs_restart(&self, new: &crate::config::Settings) -> Option<Warning> {
+        let old = &self.settings;
+        let same = (&old.api_socket, &old.api_group, &old.metrics_listen, &old.state_dir, &old.limits)
+            == (&new.api_socket, &new.api_group, &new.metrics_listen, &new.state_dir, &new.limits);
+        (!same).then(|| Warning {
+            code: "restart_needed".into(),
+            detail: "[api], [metrics], [state] and [limits] take effect at the next start (changed limits need `weir detach` before it)".into(),
+        })
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<ExplainAnswer, Refusal> {
+        let key = explain::flow_key(query);
+        let failed =
+            |error: crate::kernel::maps::MapsError| Refusal::new(Code::KernelRefused, error.to_string());
+        let mut flows = Vec::new();
+        if let Some(flow) = self.kernel.maps.flow(&key).map_err(failed)? {
+            let peer = flow.peer_key(key.proto);
+            flows.push((key, flow));
+            flows.extend(self.kernel.maps.flow(&peer).map_err(failed)?.map(|value| (peer, value)));
+        }
+        let interfaces = self.interface_names();
+        let first = self.ports.ports.values().find_map(|port| port.attached.as_ref());
+        let scene = Scene {
+            installed: &self.kernel.installed,
+            desired: &self.state.merged.desired,
+            interfaces: &interfaces,
+            default_interface: first.map(|attached| attached.interface.ifindex),
+            flows: &flows,
+            now: self.kernel.now(&self.ports),
+        };
+        explain::explain(&scene, query).map_err(|error| Refusal::new(Code::InvalidRequest, error.to_string()))
+    }
+
+    /// Names of the attached interfaces by index.
+    pub(super) fn interface_names(&self) -> std::collections::BTreeMap<u32, String> {
+        self.ports
+            .ports
+            .iter()
+            .filter_map(|(name, port)| {
+                port.attached.as_ref().map(|attached| (attached.interface.ifindex, name.clone()))
+            })
+            .collect()
+    }
+}
+
+fn respond<T>(reply: oneshot::Sender<T>, answer: T) {
+    // The asker may have gone away; what was done is done.
+    let _ = reply.send(answer);
+}
+
+/// A change in a few words, for the record.
+fn summary(change: &Change) -> String {
+    match change {
+        Change::PutList { list, entries, .. } => format!("list {list} replaced ({} entries)", entries.len()),
+        Change::PatchList { list, add, remove, .. } => {
+            format!("list {list}: {} added, {} removed", add.len(), remove.len())
+        }
+        Change::DeleteList { list } => format!("list {list} deleted"),
+        Change::PutService { service, .. } => format!("service {service} put"),
+        Change::DeleteService { service } => format!("service {service} deleted"),
+        Change::PutBackend { service, backend, .. } => format!("service {service}: backend {backend} put"),
+        Change::DeleteBackend { service, backend } => format!("service {service}: backend {backend} deleted"),
+        Change::SetBackend { service, backend, .. } => format!("service {service}: backend {backend} set"),
+    }
+}

@@ -1,0 +1,217 @@
+//! Start-up, in the order in which nothing that is in force is touched before its successor is complete: lock → state →
+//! pins → load → warm maps → attach or adopt → addresses → listeners → ready.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::apply::Kernel;
+use super::daemon::{Daemon, State};
+use super::interfaces::Ports;
+use super::{addresses, apply, daemon};
+use crate::catalog;
+use crate::cli::Failure;
+use crate::cli::run::RunArgs;
+use crate::config::Loaded;
+use crate::control::door::{View, door};
+use crate::control::server::{self, Socket};
+use crate::control::types::ReloadRecord;
+use crate::kernel::bpffs::PinDir;
+use crate::kernel::{clock, lock, maps::Maps, read};
+use crate::metrics::{self, Metrics};
+use crate::model::Desired;
+use crate::net::announce::Announcer;
+use crate::net::follow::NextHops;
+use crate::net::netlink::Netlink;
+use crate::net::{ports, watch::Watch};
+use crate::store::{Identity, Store};
+
+/// How long the first plan waits for the ways to backends.
+const FIRST_WAYS: Duration = Duration::from_secs(2);
+
+/// Brings everything up.
+pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
+    let Loaded { settings, desired: part, warnings } = loaded;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let run_dir = args.places.run_dir();
+    make_dir(&run_dir, 0o755)?;
+    let lock = lock::acquire(&run_dir)?;
+    let state_dir = settings.state_dir.clone().unwrap_or_else(|| args.places.state_dir());
+    make_dir(&state_dir, 0o700)?;
+    let store = Store::open(&state_dir.join("state.redb"), fresh_identity()?)?;
+    let api = store.load()?;
+
+    let default_ports = check_ports(part.snat_ports)?;
+    let base = part.into_desired(default_ports, store.identity().seed);
+    let merged = catalog::merge(&base, &api, Timestamp::now(), settings.limits)
+        .map_err(|refusal| Failure::Failed(format!("what the API has set does not fit the configuration: {refusal}; correct the file, or remove {} to forget what the API has set", state_dir.join("state.redb").display())))?;
+    let netlink = Netlink::open()?;
+    let local = addresses::local_backends(&netlink, &merged.desired).await?;
+    if let Some(refusal) = local {
+        return Err(Failure::Usage(refusal).into());
+    }
+
+    let pins = PinDir::prepare(&super::pin_path(&args.places))?;
+    let mut ports = Ports::new(settings.interfaces.clone(), apply::capacity(&settings.limits));
+    ports.load(&netlink, &pins).await?;
+    let clock_program = ports.any_loaded().context("no interface is configured")?;
+    let hz = tokio::task::block_in_place(|| clock::ticks_per_second(clock_program))?;
+    let maps = Maps::open(&pins)?;
+    let installed = read::installed(&maps)?;
+    let kernel = Kernel::new(pins, maps, hz, installed, store.identity().secret, &settings.limits);
+
+    let (backends, tracked) = watch::channel(backend_addresses(&merged.desired));
+    let follower = NextHops::follow(tracked)?;
+    wait_for_ways(&follower, &merged.desired).await;
+
+    let desired = Arc::new(merged.desired.clone());
+    let now = Timestamp::now();
+    let (door, end) = door(View::starting(desired, now));
+    let metrics = Metrics::shared();
+    let mut daemon = Daemon {
+        state: State {
+            base,
+            api,
+            merged,
+            generation: 0,
+            last_change: None,
+            last_reload: ReloadRecord { at: now, error: None, last_success: Some(now) },
+            expired: BTreeMap::new(),
+            config_warnings: warnings,
+        },
+        kernel,
+        ports,
+        backends,
+        follower,
+        announcer: Announcer::new(Netlink::open()?),
+        changes: Watch::open()?,
+        netlink,
+        store,
+        settings,
+        args,
+        end,
+        metrics: metrics.clone(),
+        started_at: now,
+        problems: daemon::Problems::default(),
+        tasks: tokio::task::JoinSet::new(),
+        _lock: lock,
+    };
+    daemon.first_apply().await?;
+    daemon.listen(door, metrics).await?;
+    Ok(daemon)
+}
+
+impl Daemon {
+    /// Warm the maps, then bring the interfaces under the programs, then everything that follows.
+    async fn first_apply(&mut self) -> Result<()> {
+        self.state.generation = self.kernel.installed_generation();
+        self.apply_desired(true).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+        self.ports.bring_up(&self.netlink, self.kernel.pins()).await;
+        if let Some(error) = self.ports.first_error() {
+            // At the start a refusal ends weir: whatever was attached before stays in force.
+            bail!("{error}");
+        }
+        // Ways lead out of attached interfaces only, which are known now.
+        self.apply_desired(false).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+        self.follow_addresses().await;
+        Ok(())
+    }
+
+    /// Opens the socket and the metrics listener, and says so.
+    async fn listen(&mut self, door: crate::control::door::Door, metrics: Arc<Metrics>) -> Result<()> {
+        let path = self
+            .settings
+            .api_socket
+            .clone()
+            .unwrap_or_else(|| self.args.places.socket(self.args.socket.as_ref()));
+        let group = self.settings.api_group.as_deref().map(group_id).transpose()?;
+        let socket = Socket::bind(&path, group)?;
+        self.publish();
+        self.tasks.spawn(server::serve(socket, door.clone(), metrics.clone()));
+        if let Some(address) = self.args.metrics.or(self.settings.metrics_listen) {
+            let listener = metrics::listen(address).await?;
+            tracing::info!(address = %listener.local_addr()?, "metrics");
+            self.tasks.spawn(metrics::serve(listener, door, metrics));
+        }
+        let interfaces = self.ports.attached_names().join(", ");
+        tracing::info!(generation = self.state.generation, interfaces, socket = %path.display(), "ready");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
+    }
+}
+
+/// The addresses of all backends.
+pub(super) fn backend_addresses(desired: &Desired) -> BTreeSet<IpAddr> {
+    desired
+        .services
+        .values()
+        .flat_map(|service| service.backends.keys().map(|backend| backend.addr))
+        .collect()
+}
+
+/// Waits until the way to every backend is known, or it is clear that it will not be soon: a restart must not make
+/// backends unresolved that the data path already reaches.
+async fn wait_for_ways(follower: &NextHops, desired: &Desired) {
+    let wanted = backend_addresses(desired);
+    let mut ways = follower.ways();
+    let known = ways.wait_for(|ways| {
+        wanted.iter().all(|addr| match ways.get(addr) {
+            Some(Ok(hop)) => hop.dst_mac.is_some(),
+            Some(Err(_)) => true,
+            None => false,
+        })
+    });
+    let _ = tokio::time::timeout(FIRST_WAYS, known).await;
+}
+
+/// The source-NAT ports to use where the configuration says nothing, after what it says has been checked.
+pub(super) fn check_ports(configured: Option<(u16, u16)>) -> Result<(u16, u16)> {
+    let ephemeral = ports::ephemeral()?;
+    if let Some(range) = configured {
+        ports::check(range, ephemeral).map_err(|error| Failure::Usage(error.to_string()))?;
+        return Ok(range);
+    }
+    Ok(ports::default_range(ephemeral)?)
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.with_context(|| {
+        format!("making the directory {} (another place: --run-dir, --state-dir)", path.display())
+    })
+}
+
+fn fresh_identity() -> Result<Identity> {
+    let mut bytes = [0u8; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("reading /dev/urandom")?;
+    let value = u128::from_ne_bytes(bytes);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    Ok(Identity { seed: value as u64, secret: (value >> 64) as u64 })
+}
+
+fn group_id(name: &str) -> Result<u32> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let group =
+        nix::unistd::Group::from_name(name).with_context(|| format!("looking up the group {name}"))?;
+    Ok(group
+        .with_context(|| {
+            format!("there is no group {name}: make it (`groupadd --system {name}`), or change `api.group`")
+        })?
+        .gid
+        .as_raw())
+}

@@ -1,0 +1,153 @@
+//! What the API shows of the daemon, made anew after each change of anything in it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::daemon::Daemon;
+use crate::control::door::View;
+use crate::control::types::{BackendHealth, Condition, InterfaceStatus, Warning, XdpMode};
+use crate::kernel::attach::Mode;
+use crate::kernel::bpffs;
+use crate::model::BackendAddr;
+use crate::net::follow::Ways;
+
+impl Daemon {
+    /// Publishes the state.
+    pub(super) fn publish(&self) {
+        let ways = self.follower.ways().borrow().clone();
+        let merged = &self.state.merged;
+        self.end.publish(View {
+            generation: self.state.generation,
+            desired: Arc::new(merged.desired.clone()),
+            api: Arc::new(self.state.api.clone()),
+            orphaned_lists: merged.orphaned_lists.clone(),
+            orphaned_services: merged.orphaned_services.clone(),
+            started_at: self.started_at,
+            conditions: self.conditions(),
+            interfaces: self.interfaces(),
+            warnings: self.warnings(&ways),
+            last_change: self.state.last_change.clone(),
+            last_reload: Some(self.state.last_reload.clone()),
+            backends: self.health(&ways),
+        });
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let missing = self.ports.first_error().map(str::to_owned);
+        let attached = Condition { name: "attached".into(), ok: self.ports.complete(), detail: missing };
+        let error = self.problems.apply.clone();
+        vec![attached, Condition { name: "applied".into(), ok: error.is_none(), detail: error }]
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let describe = |(name, port): (&String, &super::interfaces::Port)| InterfaceStatus {
+            name: name.clone(),
+            ifindex: port.attached.as_ref().map(|attached| attached.interface.ifindex),
+            attached: port.attached.is_some(),
+            mode: port.attached.as_ref().map(|attached| match attached.mode {
+                Mode::Native => XdpMode::Native,
+                Mode::Generic => XdpMode::Generic,
+                Mode::Offload => XdpMode::Offload,
+            }),
+            driver: driver(name),
+            program_id: port.attached.as_ref().map(|attached| attached.program_id),
+            detail: port.error.clone(),
+            ..InterfaceStatus::default()
+        };
+        self.ports.ports.iter().map(describe).collect()
+    }
+
+    fn warnings(&self, ways: &Ways) -> Vec<Warning> {
+        let warning = |code: &str, detail: String| Warning { code: code.into(), detail };
+        let mut warnings: Vec<Warning> = self
+            .state
+            .config_warnings
+            .iter()
+            .map(|found| warning("configuration", found.to_string()))
+            .collect();
+        warnings.extend(self.state.merged.warnings.iter().cloned());
+        warnings.extend(self.kernel.warnings.iter().map(|found| warning("backend", found.to_string())));
+        for (addr, way) in ways {
+            match way {
+                Err(error) => warnings.push(warning("backend_unreachable", format!("{addr}: {error}"))),
+                Ok(hop) if !self.ports.covers(hop.ifindex) => warnings.push(warning(
+                    "egress_not_attached",
+                    format!(
+                        "{addr} is reached by an interface (index {}) that weir is not attached to, so its answers would not \
+                         come back through weir: add the interface to the configuration",
+                        hop.ifindex
+                    ),
+                )),
+                Ok(_) => {}
+            }
+        }
+        for (name, port) in &self.ports.ports {
+            if port.attached.as_ref().is_some_and(|attached| attached.mode == Mode::Generic) {
+                warnings.push(warning(
+                    "generic_mode",
+                    format!("{name} runs in generic mode, which is several times slower than native: its driver has no native XDP"),
+                ));
+            }
+        }
+        if !self.state.merged.desired.services.is_empty() {
+            warnings.push(warning(
+                "local_clients",
+                "XDP sees what enters an interface: clients on this host itself do not reach the VIPs through weir".into(),
+            ));
+        }
+        if bpffs::shares_mounts_with_init() == Some(false) {
+            warnings.push(warning(
+                "private_mounts",
+                "weir runs in a mount namespace of its own: its pins end with it, and a restart outside cannot take them over".into(),
+            ));
+        }
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+
+    fn health(&self, ways: &Ways) -> BTreeMap<(String, BackendAddr), BackendHealth> {
+        let names = self.interface_names();
+        let mut health = BTreeMap::new();
+        for (service, wanted) in &self.state.merged.desired.services {
+            for backend in wanted.backends.keys() {
+                let found = match ways.get(&backend.addr) {
+                    None => BackendHealth { detail: Some("the way to it is being looked up".into()), ..BackendHealth::default() },
+                    Some(Err(error)) => BackendHealth { detail: Some(error.to_string()), ..BackendHealth::default() },
+                    Some(Ok(hop)) => BackendHealth {
+                        up: hop.dst_mac.is_some() && self.ports.covers(hop.ifindex),
+                        detail: hop.dst_mac.is_none().then(|| {
+                            "its next hop does not answer for its MAC address; packets to it are dropped as neighbour_unresolved".into()
+                        }),
+                        interface: names.get(&hop.ifindex).cloned(),
+                        next_hop: hop.dst_mac.map(mac_text),
+                    },
+                };
+                let trouble = self
+                    .kernel
+                    .warnings
+                    .iter()
+                    .find(|warning| warning.service == *service && warning.backend == *backend);
+                let found = match trouble {
+                    Some(warning) => {
+                        BackendHealth { up: false, detail: Some(warning.trouble.to_string()), ..found }
+                    }
+                    None => found,
+                };
+                health.insert((service.clone(), *backend), found);
+            }
+        }
+        health
+    }
+}
+
+/// The driver of a device, by sysfs; virtual devices have none there.
+fn driver(name: &str) -> Option<String> {
+    let link = std::fs::read_link(Path::new("/sys/class/net").join(name).join("device/driver")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
