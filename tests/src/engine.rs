@@ -80,13 +80,10 @@ impl Counters {
         if let Some(list) = facts.list {
             once(self.lists.entry(u32::from(list)).or_default());
         }
-        if reason.class() != Class::Steer {
+        if reason.class() != Class::Steer || facts.service == 0 {
             return;
         }
         for (of, number) in [(&mut self.services, facts.service), (&mut self.backends, facts.backend)] {
-            if number == 0 && facts.backend == 0 {
-                continue;
-            }
             let count = of.entry(u32::from(number)).or_default();
             if facts.reply {
                 count.reply_packets += 1;

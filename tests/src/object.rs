@@ -64,8 +64,10 @@ impl Object {
             loader.map_max_entries(acl, 4_096);
         }
         let mut ebpf = loader.load(&bytes).context("load the object's maps")?;
-        let program: &mut Xdp = ebpf.program_mut("weir").context("program `weir`")?.try_into()?;
-        program.load().context("load program `weir`")?;
+        for name in ["weir", "weir_clock"] {
+            let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("program `{name}`"))?.try_into()?;
+            program.load().with_context(|| format!("load program `{name}`"))?;
+        }
         // Programs hold the maps from here on, so that they can be taken from the loader.
         Ok(Self {
             config: Array::try_from(take(&mut ebpf, "weir_config")?)?,
@@ -121,6 +123,21 @@ impl Object {
             other => bail!("the program returned {other}"),
         };
         Ok(engine::Result { verdict, frame: self.out[..result.data_size_out as usize].to_vec() })
+    }
+
+    /// The data path's clock: jiffies, lower half.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ticks(&self) -> Result<u32> {
+        let program: &Xdp = self.ebpf.program("weir_clock").context("program `weir_clock`")?.try_into()?;
+        let mut out = [0; 64];
+        program.test_run(TestRunOptions {
+            data_in: Some(&[0; 64]),
+            data_out: Some(&mut out),
+            ..TestRunOptions::new()
+        })?;
+        Ok(u32::from_le_bytes([out[0], out[1], out[2], out[3]]))
     }
 
     /// The flow entries.

@@ -8,7 +8,7 @@ mod acl;
 mod emit;
 mod flows;
 mod nat;
-mod parse;
+pub mod parse;
 mod stateless;
 
 use std::collections::HashMap;
@@ -31,6 +31,8 @@ pub struct Oracle {
     pub world: World,
     /// Tick.
     pub now: u32,
+    /// Tick at which the settings were made.
+    pub installed_at: u32,
     /// Ways that the FIB knows, by destination: interface, destination and source MAC address.
     pub fib: HashMap<IpAddr, (u32, Mac, Mac)>,
     /// Flows.
@@ -61,6 +63,7 @@ impl Oracle {
         Self {
             world,
             now: 0,
+            installed_at: 0,
             fib: HashMap::new(),
             flows: Flows::new(capacity),
             counters: Counters::default(),

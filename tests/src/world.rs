@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proxy_common::{
     AclAction, AclClass, Addr, BackendState, BackendValue, ConfigValue, DestinationValue, MANAGEMENT_LIST, Mode, Port,
-    RingBlock, ServiceKey, ServiceValue, SnatValue, backend_flag, config_flag, destination_flag, filter_bit, limits,
+    RingBlock, ServiceKey, ServiceValue, SnatValue, backend_flag, config_flag, destination_flag, filter_bit,
+    filter_place, limits,
     ring_slot, ring_word,
 };
 
@@ -46,8 +47,8 @@ pub struct Service {
     pub id: u16,
     /// Flows that may wait for their handshake.
     pub syn_budget: u32,
-    /// Tick of the last change of the ring.
-    pub changed_at: u32,
+    /// Ticks since the last change of the ring.
+    pub changed_ago: u32,
     /// Current and previous owner of each slot.
     pub ring: Vec<(u16, u16)>,
 }
@@ -131,8 +132,8 @@ impl World {
         self
     }
 
-    /// Writes everything.
-    pub fn install(&self, maps: &mut impl Maps) {
+    /// Writes everything, at this tick.
+    pub fn install(&self, maps: &mut impl Maps, now: u32) {
         for (prefix, class, index) in self.flattened() {
             maps.class(index, class);
             maps.acl(self.config.acl_table, &prefix, index);
@@ -154,7 +155,7 @@ impl World {
                 maps.ring_block(block, value);
                 block += 1;
             }
-            maps.service(service.key(), service.value(word));
+            maps.service(service.key(), service.value(word, now));
         }
         for (word, bits) in self.filter() {
             maps.filter_word(word, bits);
@@ -230,17 +231,17 @@ impl World {
     fn filter(&self) -> BTreeMap<u32, u64> {
         let mut words = BTreeMap::new();
         let mut set = |addr: Addr, bit: u32| {
-            let bucket = proxy_ebpf::hash::filter_bucket(&addr);
-            *words.entry(bucket / 32).or_default() |= u64::from(bit) << (bucket % 32 * 2);
+            let (word, shift) = filter_place(proxy_ebpf::hash::filter_bucket(&addr));
+            *words.entry(word).or_default() |= u64::from(bit) << shift;
         };
         for vip in &self.vips {
             set(mapped(vip.addr), filter_bit::VIP);
         }
         for service in self.services.iter().filter(|s| s.mode == Mode::Nat) {
-            set(mapped(service.addr), filter_bit::FLOWS);
+            set(mapped(service.addr), filter_bit::NAT);
         }
         for snat in &self.snat {
-            set(snat.addr, filter_bit::FLOWS);
+            set(snat.addr, filter_bit::SNAT);
         }
         words
     }
@@ -249,17 +250,17 @@ impl World {
 impl Service {
     /// Its key.
     pub fn key(&self) -> ServiceKey {
-        ServiceKey { addr: mapped(self.addr), port: Port::new(self.port), proto: self.proto, reserved: 0 }
+        ServiceKey { addr: mapped(self.addr), port: Port::new(self.port), proto: self.proto, ..ServiceKey::default() }
     }
 
-    fn value(&self, ring: u64) -> ServiceValue {
+    fn value(&self, ring: u64, now: u32) -> ServiceValue {
         ServiceValue {
             ring,
             id: self.id,
             mode: self.mode as u8,
             reserved: 0,
             syn_budget: self.syn_budget,
-            changed_at: self.changed_at,
+            changed_at: now.wrapping_sub(self.changed_ago),
             reserved2: 0,
         }
     }

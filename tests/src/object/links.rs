@@ -4,7 +4,7 @@
 use std::io::{Error, Result};
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 
 /// Enters a new namespace and makes the pair.
 ///
@@ -12,7 +12,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netlink};
 /// Without the right to, or where the kernel has no veth.
 pub(super) fn isolate() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::ROUTE))?;
+    // Protocol 0 of this family is NETLINK_ROUTE.
+    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None)?;
     rustix::net::send(&socket, &new_veth(2, 3), SendFlags::empty())?;
     let mut answer = [0_u8; 1_024];
     rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;

@@ -111,5 +111,5 @@ impl Oracle {
 }
 
 fn unmapped(addr: proxy_common::Addr) -> std::net::IpAddr {
-    std::net::Ipv6Addr::from(addr.0).to_canonical()
+    std::net::Ipv6Addr::from(addr.octets()).to_canonical()
 }

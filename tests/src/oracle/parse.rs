@@ -252,7 +252,7 @@ fn is_tag(ethertype: u16) -> bool {
 }
 
 /// Two bytes as a number.
-pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
+pub fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 

@@ -63,7 +63,7 @@ impl Oracle {
             hit.2 = age;
             return if hit.1 == current { current } else { previous };
         }
-        let changed_at = service.changed_at;
+        let changed_at = self.installed_at.wrapping_sub(service.changed_ago);
         let owner = if syn || (udp && self.now.wrapping_sub(changed_at) > config.udp_ticks) { current } else { previous };
         if !syn && !udp {
             return previous;
