@@ -7,5 +7,6 @@ pub mod oracle;
 pub mod packet;
 pub mod random;
 pub mod rng;
+pub mod rows;
 pub mod trial;
 pub mod world;

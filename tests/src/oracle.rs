@@ -119,6 +119,7 @@ impl Oracle {
         }
         facts.service = service.id;
         match service.mode {
+            _ if service.unknown_mode => Err(Reason::HelperFailed),
             Mode::Nat if is_error => Err(Reason::UnsupportedIcmp),
             Mode::Nat => self.begin_nat(&arrival, &service, tuple, facts),
             Mode::DsrL2 => self.direct(&arrival, &service, tuple, is_error, facts),

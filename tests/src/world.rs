@@ -43,6 +43,8 @@ pub struct Service {
     pub proto: u8,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// The map holds a mode that the object does not know instead.
+    pub unknown_mode: bool,
     /// Index of its counters.
     pub id: u16,
     /// Flows that may wait for their handshake.
@@ -257,7 +259,7 @@ impl Service {
         ServiceValue {
             ring,
             id: self.id,
-            mode: self.mode as u8,
+            mode: if self.unknown_mode { 0xee } else { self.mode as u8 },
             reserved: 0,
             syn_budget: self.syn_budget,
             changed_at: now.wrapping_sub(self.changed_ago),

@@ -115,7 +115,17 @@ fn add_service(
         .collect();
     let syn_budget = if rng.percent(15) { rng.below(10) as u32 } else { 100_000 };
     let addr = host(v6, VIP, number);
-    world.services.push(Service { addr, port, proto: protocol, mode, id, syn_budget, changed_ago: ago(rng), ring });
+    world.services.push(Service {
+        addr,
+        port,
+        proto: protocol,
+        mode,
+        unknown_mode: false,
+        id,
+        syn_budget,
+        changed_ago: ago(rng),
+        ring,
+    });
 }
 
 fn ago(rng: &mut Rng) -> u32 {
