@@ -9,10 +9,13 @@ use super::{Arrival, Oracle, Sent, emit, is_syn, next_hop};
 use crate::engine::Facts;
 use crate::world::Service;
 
-/// Lines of eight places; a place holds a flow, its backend's slot and its age.
+/// A flow, its backend's slot and its age.
+type Place = (Tuple, u16, u32);
+
+/// Lines of eight places.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
-    lines: HashMap<u32, [Option<(Tuple, u16, u32)>; limits::CACHE_WAYS]>,
+    lines: HashMap<u32, [Option<Place>; limits::CACHE_WAYS]>,
     /// Second and entries taken in it.
     spent: (u32, u32),
 }

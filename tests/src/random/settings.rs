@@ -10,8 +10,8 @@ use crate::world::{List, Service, Vip, World, backend, mapped};
 /// Lists, VIPs, services of both modes and families, backends in every state.
 pub fn world(rng: &mut Rng) -> World {
     let mut world = World::empty();
-    world.config.seed = rng.next();
-    world.config.secret = rng.next();
+    world.config.seed = rng.bits();
+    world.config.secret = rng.bits();
     world.config.acl_table = rng.below(2) as u32;
     for (flag, percent) in [(config_flag::SERVICE_DEFAULT_DROP, 15), (config_flag::TRAFFIC_DEFAULT_DROP, 10)] {
         if rng.percent(percent) {

@@ -15,7 +15,7 @@ pub(super) fn fields(packet: &mut Packet, rng: &mut Rng) {
         6 => packet.ip.length_error = rng.below(80) as i32 - 40,
         7 => packet.ip.first_byte = Some(rng.byte()),
         8 => packet.padding = vec![rng.byte(); 1 + rng.below(30)],
-        9 => packet.ip.checksum_error = rng.next() as u16,
+        9 => packet.ip.checksum_error = rng.bits() as u16,
         10 | 11 => {
             packet.ip.extensions = (0..1 + rng.below(8)).map(|_| extension(rng)).collect();
         }
@@ -30,21 +30,21 @@ fn transport(l4: &mut L4, rng: &mut Rng) {
         L4::Tcp(tcp) => match rng.below(6) {
             0 => tcp.flags = rng.byte(),
             1 => tcp.words = Some(rng.byte() & 15),
-            2 => tcp.checksum_error = rng.next() as u16,
+            2 => tcp.checksum_error = rng.bits() as u16,
             3 => tcp.options = vec![1; 4 * rng.below(10)],
             4 => tcp.payload = vec![rng.byte(); rng.below(1_600)],
-            _ => tcp.ack = rng.next() as u32,
+            _ => tcp.ack = rng.bits() as u32,
         },
         L4::Udp(udp) => match rng.below(4) {
             0 => udp.summed = false,
             1 => udp.length_error = rng.below(40) as i32 - 20,
-            2 => udp.checksum_error = rng.next() as u16,
+            2 => udp.checksum_error = rng.bits() as u16,
             _ => udp.payload = vec![rng.byte(); rng.below(1_600)],
         },
         L4::Icmp(icmp) => match rng.below(5) {
             0 => icmp.kind = rng.byte(),
             1 => icmp.body.truncate(rng.below(60)),
-            2 => icmp.checksum_error = rng.next() as u16,
+            2 => icmp.checksum_error = rng.bits() as u16,
             3 if !icmp.body.is_empty() => {
                 let at = rng.below(icmp.body.len().min(64));
                 icmp.body[at] = rng.byte();

@@ -42,7 +42,7 @@ impl Traffic {
             86..=90 => self.spoiled(stray(rng), rng),
             91..=93 => self.spoiled(message(rng), rng),
             94 => arp([10, CLIENT, 0, 1], [10, VIP, 0, 1]),
-            95 => frame(rng.next() as u16, &[rng.byte(); 46]),
+            95 => frame(rng.bits() as u16, &[rng.byte(); 46]),
             _ => noise(rng),
         };
         if rng.percent(8) {
@@ -74,7 +74,7 @@ impl Traffic {
                 };
                 Tcp::new(tuple.sport, tuple.dport)
                     .flags(said)
-                    .numbers(rng.next() as u32, seq.wrapping_add(1))
+                    .numbers(rng.bits() as u32, seq.wrapping_add(1))
                     .payload(&vec![7; rng.below(20)])
                     .into()
             }
@@ -127,7 +127,7 @@ fn opening(rng: &mut Rng) -> Packet {
     if rng.percent(35) {
         return Packet::between(src, dst, Udp::new(sport, dport).payload(&vec![1; rng.below(30)]));
     }
-    let tcp = Tcp::syn(sport, dport).numbers(rng.next() as u32, 0);
+    let tcp = Tcp::syn(sport, dport).numbers(rng.bits() as u32, 0);
     Packet::between(src, dst, if rng.percent(80) { tcp } else { tcp.flags(rng.byte() & 0x3f) })
 }
 
@@ -138,7 +138,7 @@ fn impossible(v6: bool, rng: &mut Rng) -> IpAddr {
     } else {
         ["0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.2.0.1"]
     };
-    crate::packet::address(*rng.pick::<&str>(&of))
+    crate::packet::address(rng.pick::<&str>(&of))
 }
 
 /// A packet to somebody else, or to one of our source-NAT addresses without a flow.
@@ -150,7 +150,7 @@ fn stray(rng: &mut Rng) -> Packet {
         1 | 2 => host(v6, SNAT, 1),
         _ => host(v6, STRANGER, rng.below(3) as u8),
     };
-    Packet::between(src, dst, Tcp::syn(rng.next() as u16, *rng.pick(&PORTS)))
+    Packet::between(src, dst, Tcp::syn(rng.bits() as u16, *rng.pick(&PORTS)))
 }
 
 /// An ICMP message or another protocol to a VIP.
