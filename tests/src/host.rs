@@ -2,8 +2,10 @@
 
 use ipnet::IpNet;
 use proxy_common::{
-    AclClass, Addr, BackendValue, ConfigValue, DestinationValue, Reason, RingBlock, ServiceKey, ServiceValue, SnatValue,
+    AclClass, Addr, BackendValue, ConfigValue, DestinationValue, Reason, RingBlock, ServiceKey, ServiceValue,
+    SnatValue,
 };
+use proxy_ebpf::Scratch;
 use proxy_ebpf::memory::{AclPrefix, FlowMemory, MemoryTables, SliceFrame};
 
 use crate::engine::{self, Counters, Facts, Verdict};
@@ -18,6 +20,7 @@ pub struct Host {
     pub memory: FlowMemory,
     /// What was counted.
     pub counters: Counters,
+    scratch: Scratch,
 }
 
 impl Host {
@@ -39,7 +42,8 @@ impl Host {
     /// Decides and counts.
     pub fn run(&mut self, frame: &[u8], ingress: u32) -> (Reason, engine::Result) {
         let mut slice = SliceFrame::new(frame.to_vec());
-        let outcome = proxy_ebpf::decide(&mut slice, &self.tables, &mut self.memory, ingress);
+        let outcome =
+            proxy_ebpf::decide(&mut slice, &self.tables, &mut self.memory, &mut self.scratch, ingress);
         let facts = Facts {
             bytes: u64::from(outcome.bytes),
             list: outcome.list,
@@ -77,8 +81,11 @@ impl Maps for MemoryTables {
         self.snat.insert(index, value);
     }
     fn acl(&mut self, table: u32, prefix: &IpNet, class: u32) {
-        let key =
-            AclPrefix { addr: mapped(prefix.network()), len: prefix.prefix_len(), is_v4: prefix.addr().is_ipv4() };
+        let key = AclPrefix {
+            addr: mapped(prefix.network()),
+            len: prefix.prefix_len(),
+            is_v4: prefix.addr().is_ipv4(),
+        };
         self.acl[table as usize].insert(key, class);
     }
     fn class(&mut self, index: u32, value: AclClass) {

@@ -8,15 +8,15 @@ mod links;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use ipnet::IpNet;
 use proxy_common::{
-    AclClass, Addr, BackendValue, BudgetValue, CacheLine, ConfigValue, Count, DestinationValue, FlowKey, FlowValue,
-    RingBlock, ServiceKey, ServiceValue, SnatValue, TrafficCount,
+    AclClass, Addr, BackendValue, BudgetValue, CacheLine, ConfigValue, Count, DestinationValue, FlowKey,
+    FlowValue, RingBlock, ServiceKey, ServiceValue, SnatValue, TrafficCount,
 };
 
 use crate::engine::{self, Verdict};
@@ -65,8 +65,9 @@ impl Object {
         }
         let mut ebpf = loader.load(&bytes).context("load the object's maps")?;
         for name in ["weir", "weir_clock"] {
-            let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("program `{name}`"))?.try_into()?;
-            program.load().with_context(|| format!("load program `{name}`"))?;
+            let program: &mut Xdp =
+                ebpf.program_mut(name).with_context(|| format!("program `{name}`"))?.try_into()?;
+            program.load().map_err(|error| anyhow!("load program `{name}`: {}", tail(&error.to_string())))?;
         }
         // Programs hold the maps from here on, so that they can be taken from the loader.
         Ok(Self {
@@ -240,6 +241,12 @@ impl Maps for Object {
     fn class(&mut self, index: u32, value: AclClass) {
         self.classes.set(index, value, 0).expect("weir_classes");
     }
+}
+
+/// The end of a long message: the verifier says last what is wrong.
+fn tail(text: &str) -> &str {
+    let start = text.char_indices().rev().nth(1_500).map_or(0, |(at, _)| at);
+    &text[start..]
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {

@@ -105,8 +105,12 @@ impl Oracle {
         let (tuple, is_error) = match arrival.parsed.content.clone()? {
             Content::Tcp { tuple, .. } | Content::Udp { tuple } => (tuple, false),
             Content::Echo => return Err(Reason::VipEcho),
-            Content::Error(Some((quoted, _))) if quoted.src == arrival.parsed.dst => (quoted.reversed(), true),
-            Content::Error(_) | Content::OtherIcmp | Content::Discovery => return Err(Reason::UnsupportedIcmp),
+            Content::Error(Some((quoted, _))) if quoted.src == arrival.parsed.dst => {
+                (quoted.reversed(), true)
+            }
+            Content::Error(_) | Content::OtherIcmp | Content::Discovery => {
+                return Err(Reason::UnsupportedIcmp);
+            }
         };
         let service = match self.service(tuple) {
             Some(service) => service.clone(),
@@ -129,7 +133,10 @@ impl Oracle {
     /// The service of a packet's destination: its port's, else the VIP's any-port one.
     fn service(&self, tuple: Tuple) -> Option<&Service> {
         [tuple.dport, 0].into_iter().find_map(|port| {
-            self.world.services.iter().find(|s| s.addr == tuple.dst && s.proto == tuple.proto && s.port == port)
+            self.world
+                .services
+                .iter()
+                .find(|s| s.addr == tuple.dst && s.proto == tuple.proto && s.port == port)
         })
     }
 

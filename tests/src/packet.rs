@@ -66,7 +66,8 @@ impl Packet {
     #[must_use]
     pub fn tagged(mut self, ids: &[u16]) -> Self {
         let last = ids.len().saturating_sub(1);
-        self.tags = ids.iter().enumerate().map(|(i, id)| (if i == last { 0x8100 } else { 0x88a8 }, *id)).collect();
+        self.tags =
+            ids.iter().enumerate().map(|(i, id)| (if i == last { 0x8100 } else { 0x88a8 }, *id)).collect();
         self
     }
 
@@ -212,8 +213,12 @@ mod tests {
             _ => None,
         };
         let (stored, right) = match (sliced.transport.expect("transport"), v4, v6) {
-            (TransportSlice::Tcp(tcp), Some((s, d)), _) => (tcp.checksum(), tcp.calc_checksum_ipv4(s, d).unwrap()),
-            (TransportSlice::Tcp(tcp), _, Some((s, d))) => (tcp.checksum(), tcp.calc_checksum_ipv6(s, d).unwrap()),
+            (TransportSlice::Tcp(tcp), Some((s, d)), _) => {
+                (tcp.checksum(), tcp.calc_checksum_ipv4(s, d).unwrap())
+            }
+            (TransportSlice::Tcp(tcp), _, Some((s, d))) => {
+                (tcp.checksum(), tcp.calc_checksum_ipv6(s, d).unwrap())
+            }
             (TransportSlice::Udp(udp), Some((s, d)), _) => {
                 (udp.checksum(), udp.to_header().calc_checksum_ipv4_raw(s, d, udp.payload()).unwrap())
             }
@@ -242,7 +247,8 @@ mod tests {
             verify(&Packet::new(src, dst, Icmp::echo(dst, 1, 2)).build());
             verify(&Packet::new(dst, src, Icmp::unreachable(&tcp, 3)).build());
         }
-        let options = Packet::new("192.0.2.1", "198.51.100.10", Tcp::new(1, 2)).with(|p| p.ip.options = vec![1; 8]);
+        let options =
+            Packet::new("192.0.2.1", "198.51.100.10", Tcp::new(1, 2)).with(|p| p.ip.options = vec![1; 8]);
         verify(&options.build());
         let chain = Packet::new("2001:db8::1", "2001:db8:1::10", Udp::new(1, 2))
             .with(|p| p.ip.extensions = vec![Extension::options(0), Extension::options(60)]);

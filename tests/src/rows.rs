@@ -79,7 +79,14 @@ impl Row {
     }
 
     /// The same by another interface.
-    fn steers_from(mut self, ingress: u32, packet: &Packet, reason: Reason, verdict: Verdict, out: &Packet) -> Self {
+    fn steers_from(
+        mut self,
+        ingress: u32,
+        packet: &Packet,
+        reason: Reason,
+        verdict: Verdict,
+        out: &Packet,
+    ) -> Self {
         let out = Some((verdict, out.build()));
         self.steps.push(Step::Frame { frame: packet.build(), ingress, reason, out });
         self

@@ -113,7 +113,10 @@ impl<'a> Trial<'a> {
     /// The first difference.
     pub fn compare_counters(&self) -> Result<(), String> {
         if self.oracle.counters != self.host.counters {
-            return Err(format!("counters: oracle {:#?}, library {:#?}", self.oracle.counters, self.host.counters));
+            return Err(format!(
+                "counters: oracle {:#?}, library {:#?}",
+                self.oracle.counters, self.host.counters
+            ));
         }
         let Some(object) = &self.object else { return Ok(()) };
         let counted = object.counters(&self.used).map_err(|error| format!("{error:#}"))?;
@@ -166,7 +169,8 @@ impl Used {
 
 /// Two frames that should be one.
 fn differing(reason: Reason, name: &str, frame: &[u8], other: &str, other_frame: &[u8]) -> String {
-    let at = frame.iter().zip(other_frame).position(|(a, b)| a != b).unwrap_or(frame.len().min(other_frame.len()));
+    let at =
+        frame.iter().zip(other_frame).position(|(a, b)| a != b).unwrap_or(frame.len().min(other_frame.len()));
     format!(
         "{}: bytes from offset {at} on:\n  {name:8} {}\n  {other:8} {}",
         reason.label(),

@@ -6,10 +6,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use proxy_common::{
-    AclAction, AclClass, Addr, BackendState, BackendValue, ConfigValue, DestinationValue, MANAGEMENT_LIST, Mode, Port,
-    RingBlock, ServiceKey, ServiceValue, SnatValue, backend_flag, config_flag, destination_flag, filter_bit,
-    filter_place, limits,
-    ring_slot, ring_word,
+    AclAction, AclClass, Addr, BackendState, BackendValue, ConfigValue, DestinationValue, MANAGEMENT_LIST,
+    Mode, Port, RingBlock, ServiceKey, ServiceValue, SnatValue, backend_flag, config_flag, destination_flag,
+    filter_bit, filter_place, limits, ring_slot, ring_word,
 };
 
 /// An ACL list.
@@ -252,7 +251,12 @@ impl World {
 impl Service {
     /// Its key.
     pub fn key(&self) -> ServiceKey {
-        ServiceKey { addr: mapped(self.addr), port: Port::new(self.port), proto: self.proto, ..ServiceKey::default() }
+        ServiceKey {
+            addr: mapped(self.addr),
+            port: Port::new(self.port),
+            proto: self.proto,
+            ..ServiceKey::default()
+        }
     }
 
     fn value(&self, ring: u64, now: u32) -> ServiceValue {

@@ -21,12 +21,16 @@ fn loaded_object() {
     let mut objects: BTreeMap<u32, Object> = BTreeMap::new();
     let (on_object, timed): (Vec<_>, Vec<_>) = all().into_iter().partition(|row| row.runs_on_object());
     for row in &on_object {
-        let object = objects
-            .entry(row.capacity)
-            .or_insert_with(|| Object::load(row.capacity).unwrap_or_else(|error| panic!("load the object: {error:#}")));
+        let object = objects.entry(row.capacity).or_insert_with(|| {
+            Object::load(row.capacity).unwrap_or_else(|error| panic!("load the object: {error:#}"))
+        });
         row.run(Some(object));
     }
-    println!("{} rows on the object; {} in which time passes ran on the library only", on_object.len(), timed.len());
+    println!(
+        "{} rows on the object; {} in which time passes ran on the library only",
+        on_object.len(),
+        timed.len()
+    );
 }
 
 #[test]

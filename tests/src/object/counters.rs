@@ -1,8 +1,8 @@
 //! The object's counters, summed over the CPUs.
 
 use anyhow::Result;
-use aya::maps::{MapData, PerCpuArray};
 use aya::Pod;
+use aya::maps::{MapData, PerCpuArray};
 use proxy_common::{Count, Reason, TrafficCount, limits};
 
 use super::{INTERFACE_SLOT, Object, Used};

@@ -123,7 +123,8 @@ impl Oracle {
             .filter(|backend| alive(backend) && backend.generation == flow.generation)
             .copied();
         if !is_error && side == Side::Client && may_begin(parsed, tuple) {
-            let over = flow.state >= FlowState::Closing || flow.silent(Side::Client, &self.world.config, self.now);
+            let over =
+                flow.state >= FlowState::Closing || flow.silent(Side::Client, &self.world.config, self.now);
             if over || backend.is_none() {
                 self.flows.remove(id);
                 return None;
@@ -155,7 +156,11 @@ impl Oracle {
             Side::Client => Reason::Nat,
             Side::Server => Reason::NatReply,
         };
-        Some(allowed.map(|()| Sent { reason, egress, frame: emit::emit(arrival.frame, parsed, dst, src, Some(to)) }))
+        Some(allowed.map(|()| Sent {
+            reason,
+            egress,
+            frame: emit::emit(arrival.frame, parsed, dst, src, Some(to)),
+        }))
     }
 
     fn way_back(&self, flow: &Flow) -> (u32, Mac, Mac) {

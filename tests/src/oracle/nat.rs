@@ -79,9 +79,11 @@ impl Oracle {
         }
         let hash = proxy_ebpf::hash::secret_hash(self.world.config.secret, &tuple.key());
         let (start, step) = (hash as u32, (hash >> 32) as u32 | 1);
+        let mut last = None;
         for attempt in 0..limits::SNAT_TRIES {
             let place = start.wrapping_add(step.wrapping_mul(attempt));
-            let index = usize::from(backend.snat_first) + (place >> 16) as usize % usize::from(backend.snat_count);
+            let index =
+                usize::from(backend.snat_first) + (place >> 16) as usize % usize::from(backend.snat_count);
             let snat = self.world.snat[index];
             let ports = u32::from(snat.port_max) - u32::from(snat.port_min) + 1;
             let server = Tuple {
@@ -94,10 +96,13 @@ impl Oracle {
             match self.flows.named(server) {
                 None if self.flows.room(2) => return Ok(server),
                 None => return Err(Reason::FlowTableFull),
-                Some((id, _)) => self.reclaim(id),
+                Some((id, _)) => last = Some((server, id)),
             }
         }
-        Err(Reason::SnatExhausted)
+        // All taken: the last one may belong to a flow that is over.
+        let (server, id) = last.ok_or(Reason::SnatExhausted)?;
+        self.reclaim(id);
+        if self.flows.named(server).is_none() { Ok(server) } else { Err(Reason::SnatExhausted) }
     }
 
     /// Ends a flow that both sides have been silent on for too long.

@@ -243,8 +243,13 @@ fn quoted_v6(frame: &[u8], at: usize, end: usize) -> Option<(Tuple, usize)> {
 
 fn quoted(bytes: &[u8], at: usize, src: IpAddr, dst: IpAddr, proto: u8) -> Option<Tuple> {
     let ports = bytes.get(at..at + 8)?;
-    matches!(proto, proto::TCP | proto::UDP)
-        .then(|| Tuple { src, dst, sport: word(ports, 0), dport: word(ports, 2), proto })
+    matches!(proto, proto::TCP | proto::UDP).then(|| Tuple {
+        src,
+        dst,
+        sport: word(ports, 0),
+        dport: word(ports, 2),
+        proto,
+    })
 }
 
 fn is_tag(ethertype: u16) -> bool {

@@ -35,7 +35,11 @@ impl Oracle {
             (Some(now), Some(before)) if current != previous => {
                 let syn = is_syn(&arrival.parsed);
                 let udp = tuple.proto == proto::UDP && !is_error;
-                if self.remembered(service, tuple, syn, udp, current, previous) == current { now } else { before }
+                if self.remembered(service, tuple, syn, udp, current, previous) == current {
+                    now
+                } else {
+                    before
+                }
             }
             (Some(now), None) => now,
             (_, Some(before)) => before,
@@ -67,7 +71,11 @@ impl Oracle {
             return if hit.1 == current { current } else { previous };
         }
         let changed_at = self.installed_at.wrapping_sub(service.changed_ago);
-        let owner = if syn || (udp && self.now.wrapping_sub(changed_at) > config.udp_ticks) { current } else { previous };
+        let owner = if syn || (udp && self.now.wrapping_sub(changed_at) > config.udp_ticks) {
+            current
+        } else {
+            previous
+        };
         if !syn && !udp {
             return previous;
         }
@@ -81,7 +89,9 @@ impl Oracle {
         self.cache.spent.1 += 1;
         let free = line.iter_mut().find(|place| match place {
             None => true,
-            Some((of, _, since)) => *of == tuple || (age.wrapping_sub(*since) & 0xffff) > config.cache_ticks >> 8,
+            Some((of, _, since)) => {
+                *of == tuple || (age.wrapping_sub(*since) & 0xffff) > config.cache_ticks >> 8
+            }
         });
         match free {
             Some(place) => {

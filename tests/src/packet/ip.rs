@@ -61,8 +61,12 @@ impl Ip {
     /// The whole packet.
     pub fn build(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
         match (self.src, self.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => self.build_v4(src.octets(), dst.octets(), protocol, payload),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => self.build_v6(src.octets(), dst.octets(), protocol, payload),
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                self.build_v4(src.octets(), dst.octets(), protocol, payload)
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                self.build_v6(src.octets(), dst.octets(), protocol, payload)
+            }
             _ => panic!("two families"),
         }
     }

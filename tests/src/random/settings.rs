@@ -13,7 +13,8 @@ pub fn world(rng: &mut Rng) -> World {
     world.config.seed = rng.bits();
     world.config.secret = rng.bits();
     world.config.acl_table = rng.below(2) as u32;
-    for (flag, percent) in [(config_flag::SERVICE_DEFAULT_DROP, 15), (config_flag::TRAFFIC_DEFAULT_DROP, 10)] {
+    for (flag, percent) in [(config_flag::SERVICE_DEFAULT_DROP, 15), (config_flag::TRAFFIC_DEFAULT_DROP, 10)]
+    {
         if rng.percent(percent) {
             world.config.flags |= flag;
         }
@@ -31,7 +32,12 @@ pub fn world(rng: &mut Rng) -> World {
             let port_min = 20_000 + rng.below(1_000) as u16;
             let ports = if rng.percent(10) { rng.below(8) } else { 5_000 + rng.below(5_000) };
             let addr = mapped(host(v6, SNAT, number));
-            world.snat.push(SnatValue { addr, port_min, port_max: port_min + ports as u16, ..SnatValue::default() });
+            world.snat.push(SnatValue {
+                addr,
+                port_min,
+                port_max: port_min + ports as u16,
+                ..SnatValue::default()
+            });
         }
         for number in 1..=4 {
             let addr = host(v6, VIP, number);
@@ -91,7 +97,11 @@ fn add_service(
     for _ in 0..rng.below(4) + usize::from(rng.percent(95)) {
         let slot = world.backends.len() as u16 + 1;
         let count = if rng.percent(3) { 0 } else { 2 };
-        let to = if port == 0 || mode == Mode::DsrL2 || rng.percent(20) { port } else { 8_000 + rng.below(3) as u16 };
+        let to = if port == 0 || mode == Mode::DsrL2 || rng.percent(20) {
+            port
+        } else {
+            8_000 + rng.below(3) as u16
+        };
         let addr = host(v6, BACKEND, rng.below(6) as u8 + 1);
         let mut value = backend(addr, to, id, 1 + rng.below(3) as u32, (first_snat, count));
         value.generation = 1 + rng.below(3) as u32;

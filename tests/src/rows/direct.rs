@@ -14,7 +14,8 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn of(net: Net) -> Vec<Row> {
     let (before, now) = ([0, 0x0b], [9, 0x0b]);
-    let out = |packet: &Packet, mac: [u8; 2]| net.directed(packet).with(|p| p.dst_mac[4..].copy_from_slice(&mac));
+    let out =
+        |packet: &Packet, mac: [u8; 2]| net.directed(packet).with(|p| p.dst_mac[4..].copy_from_slice(&mac));
     let syn = net.direct(Tcp::syn(1, 80));
     let data = net.direct(Tcp::new(1, 80).flags(flags::ACK | flags::PSH).payload(b"x"));
     let other = net.direct(Tcp::new(2, 80));
@@ -25,7 +26,9 @@ fn of(net: Net) -> Vec<Row> {
         net.dsr_vip,
         Icmp::too_big(&Packet::new(net.dsr_vip, net.client, Tcp::new(80, 1)), 1_400),
     );
-    let steer = |row: Row, packet: &Packet, mac| row.steers(packet, Reason::DsrL2, Verdict::Redirect, &out(packet, mac));
+    let steer = |row: Row, packet: &Packet, mac| {
+        row.steers(packet, Reason::DsrL2, Verdict::Redirect, &out(packet, mac))
+    };
     let row = |name, world| Row::new(name, world);
     vec![
         [&syn, &data, &datagram, &unsummed, &error]
@@ -48,11 +51,10 @@ fn of(net: Net) -> Vec<Row> {
         [(&data, before), (&syn, now), (&data, now), (&other, before), (&error, now), (&datagram, before)]
             .into_iter()
             .fold(row("a changed slot", changed(0)), |row, (packet, mac)| steer(row, packet, mac)),
-        [(&datagram, now), (&datagram, now)]
-            .into_iter()
-            .fold(row("a slot changed so long ago that UDP flows are new", changed(LONG + 1)), |row, (packet, mac)| {
-                steer(row, packet, mac)
-            }),
+        [(&datagram, now), (&datagram, now)].into_iter().fold(
+            row("a slot changed so long ago that UDP flows are new", changed(LONG + 1)),
+            |row, (packet, mac)| steer(row, packet, mac),
+        ),
         steer(
             steer(
                 row("no budget for the memory of flows", changed(0).with(|w| w.config.cache_budget = 0)),
@@ -63,23 +65,36 @@ fn of(net: Net) -> Vec<Row> {
             before,
         ),
         steer(
-            row("the previous owner is gone", changed(0).with(|w| {
-                w.backends.get_mut(&previous(net)).expect("there").state = BackendState::Down as u8;
-            })),
+            row(
+                "the previous owner is gone",
+                changed(0).with(|w| {
+                    w.backends.get_mut(&previous(net)).expect("there").state = BackendState::Down as u8;
+                }),
+            ),
             &data,
             now,
         ),
         steer(
-            row("the new owner is down", changed(0).with(|w| {
-                w.backends.range_mut(20..).for_each(|(_, b)| b.state = BackendState::Down as u8);
-            })),
+            row(
+                "the new owner is down",
+                changed(0).with(|w| {
+                    w.backends.range_mut(20..).for_each(|(_, b)| b.state = BackendState::Down as u8);
+                }),
+            ),
             &syn,
             before,
         ),
         steer(
-            steer(row("a draining backend still takes what the ring sends", world().with(|w| {
-                backends(w, |b| b.state = BackendState::Draining as u8);
-            })), &syn, before),
+            steer(
+                row(
+                    "a draining backend still takes what the ring sends",
+                    world().with(|w| {
+                        backends(w, |b| b.state = BackendState::Draining as u8);
+                    }),
+                ),
+                &syn,
+                before,
+            ),
             &data,
             before,
         ),

@@ -17,7 +17,8 @@ fn of(net: Net) -> Vec<Row> {
     let inside = Packet::new(net.snat, net.backend, Tcp::new(SNAT_PORT, 8_080).payload(b"request")).ttl(60);
     let outside = Packet::new(net.client, net.nat_vip, Tcp::new(CLIENT_PORT, 80).payload(b"request")).ttl(60);
     let answer = Packet::new(net.nat_vip, net.client, Tcp::new(80, CLIENT_PORT).payload(b"answer")).ttl(50);
-    let answer_inside = Packet::new(net.backend, net.snat, Tcp::new(8_080, SNAT_PORT).payload(b"answer")).ttl(50);
+    let answer_inside =
+        Packet::new(net.backend, net.snat, Tcp::new(8_080, SNAT_PORT).payload(b"answer")).ttl(50);
     let udp_inside = Packet::new(net.snat, net.backend, Udp::new(SNAT_PORT, 53).payload(b"question"));
     let udp_outside = Packet::new(net.client, net.nat_vip, Udp::new(CLIENT_PORT, 53).payload(b"question"));
     let header = if net.v6 { 40 } else { 20 };
@@ -63,11 +64,15 @@ fn of(net: Net) -> Vec<Row> {
                 Reason::UnsupportedIcmp
             })
             .stops(
-                &at_vip(net, Icmp::unreachable(&answer.clone().with(|p| p.l4 = L4::Raw(132, vec![0; 12])), 1)),
+                &at_vip(
+                    net,
+                    Icmp::unreachable(&answer.clone().with(|p| p.l4 = L4::Raw(132, vec![0; 12])), 1),
+                ),
                 Reason::UnsupportedIcmp,
             ),
         begun("padding is not part of the quote").stops(
-            &at_vip(net, Icmp::unreachable(&answer, 1).quoted(header)).with(|p| p.padding = vec![0, 80, 0x9c, 0x40, 0, 0, 0, 0]),
+            &at_vip(net, Icmp::unreachable(&answer, 1).quoted(header))
+                .with(|p| p.padding = vec![0, 80, 0x9c, 0x40, 0, 0, 0, 0]),
             Reason::UnsupportedIcmp,
         ),
         {
@@ -79,9 +84,14 @@ fn of(net: Net) -> Vec<Row> {
             });
             begun("padding after a short quote stays").steers(&arrives, Reason::NatIcmp, Verdict::Tx, &leaves)
         },
-        begun("TTL of an error").stops(&at_vip(net, Icmp::unreachable(&answer, 1)).ttl(1), Reason::TtlExceeded),
+        begun("TTL of an error")
+            .stops(&at_vip(net, Icmp::unreachable(&answer, 1)).ttl(1), Reason::TtlExceeded),
         begun("an error to a source-NAT address about no flow is the host's").stops(
-            &Packet::new(net.router, net.snat, Icmp::unreachable(&inside.clone().with(|p| p.tcp().sport = 9), 1)),
+            &Packet::new(
+                net.router,
+                net.snat,
+                Icmp::unreachable(&inside.clone().with(|p| p.tcp().sport = 9), 1),
+            ),
             Reason::NotOurs,
         ),
     ];
@@ -92,10 +102,13 @@ fn of(net: Net) -> Vec<Row> {
             Reason::NotOurs,
         ));
         let options = |p: &Packet| Icmp::too_big(&p.clone().with(|p| p.ip.options = vec![1; 8]), 1_280);
-        rows.push(to_client(begun("IPv4 options in the quote"), net.router, options(&inside), options(&outside)));
-        let unsummed = |about: &Packet| {
-            Icmp::unreachable(&about.clone().with(|p| p.udp().summed = false), 3)
-        };
+        rows.push(to_client(
+            begun("IPv4 options in the quote"),
+            net.router,
+            options(&inside),
+            options(&outside),
+        ));
+        let unsummed = |about: &Packet| Icmp::unreachable(&about.clone().with(|p| p.udp().summed = false), 3);
         rows.push(to_client(
             begun("a quoted datagram without a checksum"),
             net.backend,

@@ -52,8 +52,10 @@ fn of(net: Net) -> Vec<Row> {
             .stops(&flow.client(syn | ack, 1, 1), Reason::NoFlow)
             .stops(&flow.client(rst, 1, 1), Reason::NoFlow),
         {
-            let row = flow.handshake(Row::new("handshake, data, close from both sides, and begin again", world()));
-            let row = flow.out(row, &flow.client(ack | flags::PSH, 1_001, 501).with(|p| p.tcp().payload = vec![1; 9]));
+            let row =
+                flow.handshake(Row::new("handshake, data, close from both sides, and begin again", world()));
+            let row = flow
+                .out(row, &flow.client(ack | flags::PSH, 1_001, 501).with(|p| p.tcp().payload = vec![1; 9]));
             let row = flow.back(row, &flow.server(ack, 501, 1_010).with(|p| p.tcp().payload = vec![2; 9]));
             let row = flow.out(row, &flow.client(fin, 1_010, 510));
             let row = flow.back(row, &flow.server(fin, 510, 1_011));
@@ -109,7 +111,8 @@ fn of(net: Net) -> Vec<Row> {
             .stops(&flow.client(ack, 1_001, 501).ttl(1), Reason::TtlExceeded)
             .stops(&flow.server(ack, 501, 1_001).ttl(1), Reason::TtlExceeded),
         {
-            let row = flow.handshake(Row::new("answers follow the client's packets to another router", world()));
+            let row =
+                flow.handshake(Row::new("answers follow the client's packets to another router", world()));
             let moved = flow.client(ack, 1_001, 501).with(|p| p.src_mac[5] = 0x77);
             let back = flow.server(ack, 501, 1_001);
             let out = net.answered(&back).with(|p| p.dst_mac[5] = 0x77);
@@ -140,7 +143,8 @@ fn expiry(flow: &Flow, second: &Packet) -> Vec<Row> {
     let short = || {
         world().with(|w| {
             let c = &mut w.config;
-            (c.syn_ticks, c.tcp_ticks, c.udp_ticks, c.closing_ticks, c.closed_ticks) = (100, 10_000, 300, 500, 50);
+            (c.syn_ticks, c.tcp_ticks, c.udp_ticks, c.closing_ticks, c.closed_ticks) =
+                (100, 10_000, 300, 500, 50);
         })
     };
     let reset = flow.server(flags::RST, 501, 0);
@@ -149,7 +153,6 @@ fn expiry(flow: &Flow, second: &Packet) -> Vec<Row> {
             .wait(100)
             .stops(second, Reason::SnatExhausted)
             .wait(1)
-            // The try that finds the port free again takes it.
             .steers(second, Reason::Nat, Verdict::Tx, &flow.0.requested(second)),
         flow.handshake(Row::new("an established flow stays for longer", short()))
             .wait(10_000)

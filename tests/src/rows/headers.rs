@@ -34,7 +34,10 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("IPv4 fragments", world())
             .stops(&V4.syn().with(|p| p.ip.fragment = 0x2000), Reason::Fragment)
             .stops(&V4.syn().with(|p| p.ip.fragment = 0x00b9), Reason::Fragment)
-            .stops(&Packet::new(V4.client, V4.stranger, Udp::new(1, 2)).with(|p| p.ip.fragment = 1), Reason::NotOurs),
+            .stops(
+                &Packet::new(V4.client, V4.stranger, Udp::new(1, 2)).with(|p| p.ip.fragment = 1),
+                Reason::NotOurs,
+            ),
         Row::new("IPv6 fragments", world())
             .stops(&chain(vec![Extension::fragment(0, true)]), Reason::Fragment)
             .stops(&chain(vec![Extension::options(0), Extension::fragment(185, false)]), Reason::Fragment),
@@ -58,7 +61,12 @@ pub(super) fn rows() -> Vec<Row> {
     for net in NETS {
         rows.extend([
             Row::new("one and two tags are kept, on the way out too", world())
-                .steers(&net.syn().tagged(&[5]), Reason::Nat, Verdict::Tx, &net.requested(&net.syn().tagged(&[5])))
+                .steers(
+                    &net.syn().tagged(&[5]),
+                    Reason::Nat,
+                    Verdict::Tx,
+                    &net.requested(&net.syn().tagged(&[5])),
+                )
                 .steers(
                     &net.syn().tagged(&[5, 6]),
                     Reason::Nat,
@@ -80,8 +88,14 @@ pub(super) fn rows() -> Vec<Row> {
                 .stops(&net.request(L4::Raw(if net.v6 { 58 } else { 1 }, vec![8; 7])), Reason::MalformedL4),
             Row::new("TCP flags that no stack sends", world())
                 .stops(&net.request(Tcp::new(1, 80).flags(0)), Reason::MalformedTcpFlags)
-                .stops(&net.request(Tcp::new(1, 80).flags(flags::SYN | flags::FIN)), Reason::MalformedTcpFlags)
-                .stops(&net.request(Tcp::new(1, 80).flags(flags::SYN | flags::RST)), Reason::MalformedTcpFlags),
+                .stops(
+                    &net.request(Tcp::new(1, 80).flags(flags::SYN | flags::FIN)),
+                    Reason::MalformedTcpFlags,
+                )
+                .stops(
+                    &net.request(Tcp::new(1, 80).flags(flags::SYN | flags::RST)),
+                    Reason::MalformedTcpFlags,
+                ),
             Row::new("padding after the packet is left alone", world()).steers(
                 &net.syn().with(|p| p.padding = vec![0xaa; 9]),
                 Reason::Nat,
