@@ -1,12 +1,14 @@
 //! Direct server return, and ring slots whose owner has changed.
 
-use proxy_common::{BackendState, Reason};
+use std::collections::BTreeMap;
+
+use proxy_common::{BackendState, FlowKey, Port, Reason, limits, proto};
 
 use super::Row;
 use super::scene::{NETS, Net, backends, world};
 use crate::engine::Verdict;
-use crate::packet::{Icmp, Packet, Tcp, Udp, flags};
-use crate::world::{LONG, World};
+use crate::packet::{Icmp, Packet, Tcp, Udp, address, flags};
+use crate::world::{LONG, World, mapped};
 
 pub(super) fn rows() -> Vec<Row> {
     NETS.into_iter().flat_map(of).collect()
@@ -64,6 +66,8 @@ fn of(net: Net) -> Vec<Row> {
             &data,
             before,
         ),
+        full_line(net, "a full line of the memory takes no other flow", None, before),
+        full_line(net, "an entry too old makes room", Some(256 * 11), now),
         steer(
             row(
                 "the previous owner is gone",
@@ -101,11 +105,52 @@ fn of(net: Net) -> Vec<Row> {
     ]
 }
 
+/// Nine flows of one line of eight places: the ninth finds none, unless the others have aged for so long.
+fn full_line(net: Net, name: &'static str, wait: Option<u32>, ninth: [u8; 2]) -> Row {
+    let world = changed(0).with(|w| w.config.cache_ticks = if wait.is_some() { 256 * 10 } else { LONG });
+    let syns: Vec<Packet> =
+        one_line(net, world.config.secret).iter().map(|port| net.direct(Tcp::syn(*port, 80))).collect();
+    let steer = |row: Row, syn: &Packet, mac: [u8; 2]| {
+        let out = net.directed(syn).with(|p| p.dst_mac[4..].copy_from_slice(&mac));
+        row.steers(syn, Reason::DsrL2, Verdict::Redirect, &out)
+    };
+    let row = syns[..8].iter().fold(Row::new(name, world), |row, syn| steer(row, syn, [9, 0x0b]));
+    let row = match wait {
+        Some(ticks) => row.wait(ticks),
+        None => row,
+    };
+    let row = steer(row, &syns[8], ninth);
+    // The first one's place is still its own, or the ninth's.
+    let data = syns[0].clone().with(|p| p.tcp().flags = flags::ACK);
+    steer(row, &data, if wait.is_some() { [0, 0x0b] } else { [9, 0x0b] })
+}
+
+/// Nine ports of the client whose flows share a line.
+fn one_line(net: Net, secret: u64) -> Vec<u16> {
+    let mut lines: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
+    for port in 1..=u16::MAX {
+        let key = FlowKey::new(
+            mapped(address(net.client)),
+            mapped(address(net.dsr_vip)),
+            Port::new(port),
+            Port::new(80),
+            proto::TCP,
+        );
+        let line = proxy_ebpf::hash::secret_hash(secret, &key) & u64::from(limits::CACHE_LINES - 1);
+        let ports = lines.entry(line).or_default();
+        ports.push(port);
+        if ports.len() == 9 {
+            return ports.clone();
+        }
+    }
+    panic!("four ports share a line on average, and none is shared by nine");
+}
+
 /// The direct services' ring slots have gone from their backend to another, so many ticks ago.
 fn changed(ago: u32) -> World {
     world().with(|w| {
         for service in w.services.iter_mut().filter(|s| s.mode == proxy_common::Mode::DsrL2) {
-            let (old, new) = (service.id, if service.proto == proxy_common::proto::TCP { 20 } else { 21 });
+            let (old, new) = (service.id, if service.proto == proto::TCP { 20 } else { 21 });
             let slot = new + if service.addr.is_ipv6() { 10 } else { 0 };
             let mut backend = w.backends[&old];
             backend.dst_mac[4] = 9;

@@ -81,6 +81,10 @@ fn of(net: Net) -> Vec<Row> {
         flow.out(Row::new("the flow table is full", world()).capacity(3), &net.syn())
             .stops(&question, Reason::FlowTableFull),
         flow.back(flow.out(Row::new("UDP, there and back", world()), &question), &reply),
+        flow.out(
+            Row::new("a UDP checksum that comes out as 0 is sent as its other form", world()),
+            &sums_to_zero(net),
+        ),
         Row::new("UDP without a checksum stays without", world()).steers(
             &unsummed,
             Reason::Nat,
@@ -123,6 +127,17 @@ fn of(net: Net) -> Vec<Row> {
     ];
     rows.extend(expiry(&flow, &second));
     rows
+}
+
+/// A datagram whose checksum towards the backend is 0, which UDP writes as 0xffff (RFC 768).
+fn sums_to_zero(net: Net) -> Packet {
+    (0..=u16::MAX)
+        .map(|word| net.request(Udp::new(CLIENT_PORT, 53).payload(&word.to_be_bytes())))
+        .find(|packet| {
+            let out = net.requested(packet);
+            out.build()[out.l4_offset() + 6..][..2] == [0xff, 0xff]
+        })
+        .expect("one word of data gives every sum")
 }
 
 /// A budget of one: a second flow has no place until the first has shown that it is real.
