@@ -6,6 +6,7 @@
 mod counters;
 mod links;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -44,6 +45,7 @@ pub struct Object {
     backend_counts: PerCpuArray<MapData, TrafficCount>,
     ebpf: Ebpf,
     out: Vec<u8>,
+    used: Used,
 }
 
 /// Slot of the program's counters.
@@ -97,6 +99,7 @@ impl Object {
             backend_counts: PerCpuArray::try_from(take(&mut ebpf, "stats_backends")?)?,
             ebpf,
             out: vec![0; 65_536],
+            used: Used::default(),
         })
     }
 
@@ -157,11 +160,20 @@ impl Object {
         Ok(self.flows.insert(key, value, 0)?)
     }
 
+    /// Notes slots that are about to be used.
+    pub fn note(&mut self, used: Used) {
+        self.used.filter_words.extend(used.filter_words);
+        self.used.backends.extend(used.backends);
+        self.used.services.extend(used.services);
+        self.used.lists.extend(used.lists);
+    }
+
     /// Takes out every setting, flow, cache entry and counter.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn clear(&mut self, used: &Used) -> Result<()> {
+    pub fn clear(&mut self) -> Result<()> {
+        let used = std::mem::take(&mut self.used);
         clear_map(&mut self.destinations)?;
         clear_map(&mut self.services)?;
         clear_map(&mut self.flows)?;
@@ -187,7 +199,7 @@ impl Object {
         }
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         self.spent.set(0, vec![BudgetValue::default(); cpus].try_into()?, 0)?;
-        self.clear_counters(used, cpus)
+        self.clear_counters(&used, cpus)
     }
 }
 
@@ -195,13 +207,13 @@ impl Object {
 #[derive(Clone, Debug, Default)]
 pub struct Used {
     /// Words of `weir_filter`.
-    pub filter_words: Vec<u32>,
+    pub filter_words: BTreeSet<u32>,
     /// Slots of `weir_backends`.
-    pub backends: Vec<u16>,
+    pub backends: BTreeSet<u16>,
     /// Service ids.
-    pub services: Vec<u16>,
+    pub services: BTreeSet<u16>,
     /// List slots.
-    pub lists: Vec<u16>,
+    pub lists: BTreeSet<u16>,
 }
 
 impl Maps for Object {

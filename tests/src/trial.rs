@@ -18,17 +18,16 @@ pub struct Trial<'a> {
     pub host: Host,
     /// The loaded object, where there is one.
     pub object: Option<&'a mut Object>,
-    used: Used,
 }
 
 impl<'a> Trial<'a> {
     /// Sets all of them to a world, at the object's tick if there is one; room for so many flow entries.
     pub fn new(world: &World, capacity: usize, mut object: Option<&'a mut Object>) -> Self {
-        let used = Used::of(world);
         let now = match &mut object {
             None => 1_000_000,
             Some(object) => {
-                object.clear(&used).expect("maps can be emptied");
+                object.clear().expect("maps can be emptied");
+                object.note(Used::of(world));
                 let now = object.ticks().expect("the object tells the time");
                 world.install(*object, now);
                 now
@@ -36,7 +35,7 @@ impl<'a> Trial<'a> {
         };
         let mut oracle = Oracle::new(world.clone(), capacity);
         (oracle.now, oracle.installed_at) = (now, now);
-        Self { oracle, host: Host::new(world, capacity, now), object, used }
+        Self { oracle, host: Host::new(world, capacity, now), object }
     }
 
     /// Other settings of the same services, backends and lists; flows stay.
@@ -50,9 +49,9 @@ impl<'a> Trial<'a> {
         self.oracle.world = world.clone();
         self.oracle.installed_at = now;
         if let Some(object) = &mut self.object {
+            object.note(Used::of(world));
             world.install(*object, now);
         }
-        self.used = Used::of(world);
     }
 
     /// Lets time pass; only without the object, whose clock is the kernel's.
@@ -119,7 +118,7 @@ impl<'a> Trial<'a> {
             ));
         }
         let Some(object) = &self.object else { return Ok(()) };
-        let counted = object.counters(&self.used).map_err(|error| format!("{error:#}"))?;
+        let counted = object.counters().map_err(|error| format!("{error:#}"))?;
         if counted != self.host.counters {
             return Err(format!("counters: library {:#?}, object {counted:#?}", self.host.counters));
         }

@@ -18,11 +18,12 @@ impl Object {
         Ok(self.reason_counts.get(&index, 0)?.iter().map(|count| count.packets).sum())
     }
 
-    /// All counters of the slots in use.
+    /// All counters of the slots noted as used.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn counters(&self, used: &Used) -> Result<Counters> {
+    pub fn counters(&self) -> Result<Counters> {
+        let used = &self.used;
         let mut counters = Counters::default();
         for slot in 0..limits::REASON_SLOTS {
             let count = sum(&self.reason_counts, INTERFACE_SLOT * limits::REASON_SLOTS + slot, add)?;
