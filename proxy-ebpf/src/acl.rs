@@ -16,10 +16,12 @@ pub(crate) fn class<T: Tables>(tables: &T, config: &ConfigValue, packet: &Packet
     tables.acl_class(config.acl_table, &packet.key.src, packet.is_v4).unwrap_or_default()
 }
 
-/// Whether the class drops every packet, so that nothing more needs to be known to drop it.
+/// Whether one list drops every packet of the class, so that nothing more needs to be known to drop and count it.
 #[inline(always)]
 pub(crate) fn drops_all(class: AclClass) -> bool {
-    class.service_action == AclAction::Drop as u8 && class.traffic_action == AclAction::Drop as u8
+    class.service_action == AclAction::Drop as u8
+        && class.traffic_action == AclAction::Drop as u8
+        && class.service_list == class.traffic_list
 }
 
 /// Enforces the class on a packet to a VIP.

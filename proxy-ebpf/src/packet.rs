@@ -70,6 +70,13 @@ impl Packet {
         self.fault.is_none() && (self.key.proto == proto::TCP || self.key.proto == proto::UDP)
     }
 
+    /// Offset of the IP packet's end; what follows is padding.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(&self) -> usize {
+        self.l3 + self.ip_len as usize
+    }
+
     /// Bytes from the Ethernet header to the end of the IP packet.
     #[inline(always)]
     #[must_use]

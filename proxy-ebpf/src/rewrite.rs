@@ -54,7 +54,7 @@ pub(crate) fn nat_error<F: Frame>(
     let pseudo_old = old.port(key.sport).port(key.dport);
     let pseudo_new = new.port(flow.new_sport).port(flow.new_dport);
     ports(frame, inner_l4, flow.new_dport.0, flow.new_sport.0)?;
-    let (old_check, new_check) = quoted_check(frame, key.proto, inner_l4, pseudo_old, pseudo_new);
+    let (old_check, new_check) = quoted_check(frame, packet, key.proto, inner_l4, pseudo_old, pseudo_new);
     if packet.is_v4 {
         // An IPv4 header's sum, checksum and all, is the same before and after: it adds nothing.
         old = Sum::default();
@@ -150,8 +150,18 @@ fn quoted_addresses<F: Frame>(
 
 /// The quoted transport checksum, where the quote is long enough to hold it: before and after.
 #[inline(always)]
-fn quoted_check<F: Frame>(frame: &mut F, protocol: u8, l4: usize, old: Sum, new: Sum) -> (u16, u16) {
+fn quoted_check<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    protocol: u8,
+    l4: usize,
+    old: Sum,
+    new: Sum,
+) -> (u16, u16) {
     let offset = if protocol == proto::TCP { TCP_CHECK } else { UDP_CHECK };
+    if l4 + offset + 2 > packet.end() {
+        return (0, 0);
+    }
     let Some(check) = frame.window_mut::<2>(l4 + offset) else { return (0, 0) };
     let before = u16::from_be_bytes(*check);
     let after = if protocol == proto::TCP { update(before, old, new) } else { update_udp(before, old, new) };

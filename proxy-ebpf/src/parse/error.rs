@@ -28,6 +28,10 @@ pub fn follow<F: Frame>(frame: &F, packet: &Packet, key: &mut FlowKey) -> Result
     if src.words() != packet.key.dst.words() || (protocol != proto::TCP && protocol != proto::UDP) {
         return Err(Reason::UnsupportedIcmp);
     }
+    // Bytes after the IP packet are padding, not a quote.
+    if l4 + 8 > packet.end() {
+        return Err(Reason::UnsupportedIcmp);
+    }
     let &[s0, s1, d0, d1, ..] = frame.window::<8>(l4).ok_or(Reason::UnsupportedIcmp)?;
     *key = FlowKey::new(dst, src, Port([d0, d1]), Port([s0, s1]), protocol);
     Ok(l4)
