@@ -29,6 +29,18 @@ mod programs {
         kernel::clock::write(ctx)
     }
 
+    /// Logs that the object is loaded; run once by the daemon, for each interface.
+    #[xdp]
+    pub(crate) fn weir_hello(ctx: XdpContext) -> u32 {
+        kernel::log::hello(&ctx)
+    }
+
+    /// Does nothing: the floor under a test run's figures.
+    #[xdp]
+    pub(crate) fn weir_floor(_ctx: XdpContext) -> u32 {
+        aya_ebpf::bindings::xdp_action::XDP_PASS
+    }
+
     #[panic_handler]
     fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
         loop {}

@@ -1,6 +1,6 @@
 //! Counters, per CPU: each packet under its interface and reason, and under the list, service and backend it met.
 
-use proxy_common::{Class, Count, TrafficCount, limits};
+use proxy_common::{Class, Count, Reason, TrafficCount, limits};
 use proxy_ebpf::Outcome;
 
 use super::maps;
@@ -13,8 +13,7 @@ static INTERFACE_SLOT: u32 = 0;
 #[inline(always)]
 pub(super) fn count(outcome: &Outcome) -> &Outcome {
     let bytes = u64::from(outcome.bytes);
-    // SAFETY: a constant of the object that the loader may have replaced, hence volatile.
-    let interface = unsafe { core::ptr::read_volatile(&raw const INTERFACE_SLOT) };
+    let interface = interface_slot();
     add(maps::stats_reasons.get_ptr_mut(interface * limits::REASON_SLOTS + outcome.reason.index()), bytes);
     if let Some(list) = outcome.list {
         add(maps::stats_lists.get_ptr_mut(u32::from(list)), bytes);
@@ -24,6 +23,20 @@ pub(super) fn count(outcome: &Outcome) -> &Outcome {
         add_traffic(maps::stats_backends.get_ptr_mut(u32::from(outcome.backend)), outcome, bytes);
     }
     outcome
+}
+
+/// This instance's interface slot.
+#[inline(always)]
+pub(super) fn interface_slot() -> u32 {
+    // SAFETY: a constant of the object that the loader may have replaced, hence volatile.
+    unsafe { core::ptr::read_volatile(&raw const INTERFACE_SLOT) }
+}
+
+/// Packets of this interface and CPU that met a reason.
+#[inline(always)]
+pub(super) fn packets(reason: Reason) -> u64 {
+    let index = interface_slot() * limits::REASON_SLOTS + reason.index();
+    maps::stats_reasons.get(index).map_or(0, |count| count.packets)
 }
 
 #[inline(always)]

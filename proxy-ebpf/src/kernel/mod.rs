@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 mod count;
 mod frame;
+pub(crate) mod log;
 mod maps;
 mod memory;
 mod tables;
@@ -19,16 +20,9 @@ pub(crate) fn run(ctx: XdpContext) -> u32 {
     // SAFETY: `ctx` is the program's own context, valid while it runs.
     let ingress = unsafe { (*ctx.ctx).ingress_ifindex };
     let Some(scratch) = memory::scratch() else { return xdp_action::XDP_ABORTED };
-    verdict(
-        count::count(proxy_ebpf::decide(
-            &mut frame,
-            &tables::KernelTables { ctx: ctx.ctx },
-            &mut memory::KernelMemory,
-            scratch,
-            ingress,
-        )),
-        ingress,
-    )
+    let tables = tables::KernelTables { ctx: ctx.ctx };
+    let outcome = proxy_ebpf::decide(&mut frame, &tables, &mut memory::KernelMemory, scratch, ingress);
+    verdict(log::faults(&ctx, count::count(outcome)), ingress)
 }
 
 /// The only place where a reason becomes an action.

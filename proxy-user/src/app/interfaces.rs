@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::config::{self, AttachMode};
 use crate::kernel::adopt::{self, Attached};
@@ -69,7 +71,8 @@ impl Ports {
             })?;
             let taken: Vec<u32> = self.ports.values().map(|port| port.loaded.slot()).collect();
             let (slot, fresh) = links::slot_for(&links::list(pins)?, found.index, name, &taken)?;
-            let loaded = tokio::task::block_in_place(|| load::load(OBJECT, pins, &self.capacity, slot))?;
+            let mut loaded = tokio::task::block_in_place(|| load::load(OBJECT, pins, &self.capacity, slot))?;
+            relay_log(&mut loaded);
             if fresh {
                 let mut maps = crate::kernel::maps::Maps::open(pins)?;
                 stats::zero_reasons(&mut maps, slot)?;
@@ -132,6 +135,21 @@ impl Ports {
     /// Names of the attached interfaces.
     pub(super) fn attached_names(&self) -> Vec<String> {
         self.ports.iter().filter(|(_, port)| port.attached.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// Brings what the object logs (that it is loaded, faults that cannot be) into the daemon's log.
+fn relay_log(loaded: &mut Loaded) {
+    let Some(log) = loaded.log() else { return };
+    tokio::spawn(async move {
+        let Ok(mut log) = AsyncFd::register_with_interest(log, Interest::READABLE) else { return };
+        while let Ok(mut ready) = log.readable_mut().await {
+            ready.get_inner_mut().flush();
+            ready.clear_ready();
+        }
+    });
+    if let Err(error) = loaded.hello() {
+        tracing::warn!(%error, "the object cannot log");
     }
 }
 

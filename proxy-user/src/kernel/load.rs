@@ -11,6 +11,7 @@ use super::bpffs::{BpffsError, PinDir};
 use super::capability::Missing;
 use super::errno::{errno_of, words};
 use super::schema::{self, Capacity, Pinned, SchemaError};
+use super::testrun::{self, TestRunError};
 
 /// The kernel object of this build.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/weir.bpf.o");
@@ -161,7 +162,27 @@ impl Loaded {
             self.load_one(PROGRAM_NO_FRAGS).map_err(|_| error)?;
             self.program = PROGRAM_NO_FRAGS;
         }
-        self.load_one(CLOCK)
+        self.load_one(CLOCK)?;
+        self.load_one(HELLO)
+    }
+
+    /// Has the object log that it is loaded.
+    ///
+    /// # Errors
+    /// See [`TestRunError`].
+    pub fn hello(&self) -> Result<(), TestRunError> {
+        testrun::run_program(self.named(HELLO)?, &[0; 64], 0, 1).map(|_| ())
+    }
+
+    /// Mean time of an empty program's test run, which is part of every test run's time.
+    ///
+    /// # Errors
+    /// See [`TestRunError`].
+    pub fn floor(&mut self, packet: &[u8], repeat: u32) -> Result<std::time::Duration, TestRunError> {
+        if self.named(FLOOR)?.fd().is_err() {
+            self.load_one(FLOOR)?;
+        }
+        testrun::run_program(self.named(FLOOR)?, packet, 0, repeat).map(|outcome| outcome.duration)
     }
 
     fn load_one(&mut self, name: &'static str) -> Result<(), LoadError> {
@@ -261,6 +282,8 @@ fn tail(log: &str) -> String {
 const PROGRAM: &str = "weir";
 const PROGRAM_NO_FRAGS: &str = "weir_nofrags";
 const CLOCK: &str = "weir_clock";
+const HELLO: &str = "weir_hello";
+const FLOOR: &str = "weir_floor";
 
 #[cfg(test)]
 mod tests {
