@@ -2,10 +2,9 @@
 //! interface exists.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::config::{self, AttachMode};
 use crate::kernel::adopt::{self, Attached};
@@ -17,6 +16,9 @@ use crate::kernel::schema::Capacity;
 use crate::kernel::stats;
 use crate::net::link::{self, Link};
 use crate::net::netlink::Netlink;
+
+/// How often the object's log is looked at; its records are few and none is urgent.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 /// One interface.
 #[derive(Debug)]
@@ -140,12 +142,12 @@ impl Ports {
 
 /// Brings what the object logs (that it is loaded, faults that cannot be) into the daemon's log.
 fn relay_log(loaded: &mut Loaded) {
-    let Some(log) = loaded.log() else { return };
+    let Some(mut log) = loaded.log() else { return };
     tokio::spawn(async move {
-        let Ok(mut log) = AsyncFd::register_with_interest(log, Interest::READABLE) else { return };
-        while let Ok(mut ready) = log.readable_mut().await {
-            ready.get_inner_mut().flush();
-            ready.clear_ready();
+        let mut look = tokio::time::interval(LOG_PERIOD);
+        loop {
+            look.tick().await;
+            log.flush();
         }
     });
     if let Err(error) = loaded.hello() {
