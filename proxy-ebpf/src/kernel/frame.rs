@@ -37,7 +37,8 @@ impl Frame for PacketFrame {
     #[inline(always)]
     fn total_len(&self) -> usize {
         // SAFETY: the context is this program's own.
-        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+        let length = unsafe { bpf_xdp_get_buff_len(self.ctx) };
+        usize::try_from(length).unwrap_or(usize::MAX)
     }
 
     #[inline(always)]

@@ -29,6 +29,7 @@ impl Memory for KernelMemory {
     }
 
     #[inline(always)]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
     fn flow_claim(&mut self, key: &FlowKey, fill: impl FnOnce(&mut FlowValue)) -> Result<(), ClaimError> {
         let scratch = maps::weir_scratch.get_ptr_mut(0).ok_or(ClaimError::Full)?;
         // SAFETY: this CPU's own slot; XDP programs are not preempted by one another.

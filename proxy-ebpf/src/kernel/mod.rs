@@ -9,6 +9,7 @@ mod memory;
 mod tables;
 
 use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::programs::XdpContext;
 use proxy_common::Class;
 use proxy_ebpf::Outcome;
@@ -32,7 +33,14 @@ fn verdict(outcome: &Outcome, ingress: u32) -> u32 {
         Class::Pass => xdp_action::XDP_PASS,
         Class::Drop => xdp_action::XDP_DROP,
         Class::Steer if outcome.ifindex == ingress => xdp_action::XDP_TX,
-        // SAFETY: a helper that takes numbers only. It answers XDP_REDIRECT, or XDP_ABORTED for bad flags.
-        Class::Steer => unsafe { aya_ebpf::helpers::generated::bpf_redirect(outcome.ifindex, 0) as u32 },
+        Class::Steer => redirect(outcome.ifindex),
     }
+}
+
+/// Sends the packet out of another interface. Answers XDP_REDIRECT, or XDP_ABORTED for flags that the kernel refuses.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an XDP action: 0 to 4")]
+fn redirect(ifindex: u32) -> u32 {
+    // SAFETY: a helper that takes numbers only.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
 }

@@ -20,9 +20,12 @@ pub(crate) struct KernelTables {
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
+const FIB_PARAMS: i32 = 64;
+const _: () = assert!(size_of::<FibParams>() == 64);
 
 impl Tables for KernelTables {
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     fn now(&self) -> u32 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_jiffies64() as u32 }
@@ -134,7 +137,7 @@ fn look_up_fib(ctx: *mut xdp_md, from: &Addr, to: &Addr, is_v4: bool, hop: &mut 
         params.__bindgen_anon_4.ipv6_dst = words(to);
     }
     // SAFETY: the context is this program's own, the parameters are on its stack with their size.
-    let found = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut params, size_of::<FibParams>() as i32, 0) };
+    let found = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut params, FIB_PARAMS, 0) };
     *hop = FibHop {
         ifindex: params.ifindex,
         dst_mac: AlignedMac(mac(&params.dmac)),
