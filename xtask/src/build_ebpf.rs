@@ -66,6 +66,8 @@ fn build(root: &Path) -> Result<PathBuf> {
         format!("--remap-path-prefix={}=/rust", sysroot.trim()),
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
+        // Otherwise every memset becomes a call of a byte loop.
+        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
         "-Ctarget-cpu=v3".into(),
         // Byte-array headers are read by words; x86-64 and arm64 allow it, and the verifier knows.
         "-Ctarget-feature=+allows-misaligned-mem-access".into(),
