@@ -219,7 +219,7 @@ fn tell<F: Frame, T, M: Memory>(work: &mut Work<'_, F, T, M>, news: News) -> boo
 
 /// One flow less that waits. A window may have begun since, so never below zero.
 #[inline(always)]
-fn release(budget: &mut BudgetValue) {
+pub(crate) fn release(budget: &mut BudgetValue) {
     budget.waiting = budget.waiting.saturating_sub(1);
 }
 

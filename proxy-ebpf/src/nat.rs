@@ -30,7 +30,7 @@ fn begin_or_stop<F: Frame, T: Tables, M: Memory>(
     service: &ServiceValue,
 ) -> Result<Reason, Reason> {
     let Work { frame, tables, memory, config, scratch } = work;
-    let Scratch { packet, arrival, outcome, peer: reply_key, other } = &mut **scratch;
+    let Scratch { packet, arrival, outcome, .. } = &mut **scratch;
     frame.reload();
     if packet.key.proto == proto::TCP && !packet.is_syn() {
         return Err(Reason::NoFlow);
@@ -43,11 +43,29 @@ fn begin_or_stop<F: Frame, T: Tables, M: Memory>(
     if !within_budget(budget, service, config, arrival.now) {
         return Err(Reason::SynBudget);
     }
-    let ours = claim_port(*tables, *memory, packet, &pick, arrival, reply_key, config.secret)?;
+    let made = enter(work, service, &pick);
+    if made.is_err()
+        && let Some(budget) = work.memory.budget(service.id)
+    {
+        flow::release(budget);
+    }
+    made
+}
+
+/// Makes both entries and sends the packet on.
+#[inline(always)]
+fn enter<F: Frame, T: Tables, M: Memory>(
+    work: &mut Work<'_, F, T, M>,
+    service: &ServiceValue,
+    pick: &Pick<'_>,
+) -> Result<Reason, Reason> {
+    let Work { frame, tables, memory, config, scratch } = work;
+    let Scratch { packet, arrival, outcome, peer: reply_key, other } = &mut **scratch;
+    let ours = claim_port(*tables, *memory, packet, pick, arrival, reply_key, config.secret)?;
     if !ours {
         // All taken. A flow that is over gives its port back here, even while no daemon sweeps.
         reclaim(*memory, config, reply_key, other, arrival.now);
-        claim(*memory, packet, &pick, arrival, reply_key).map_err(|_| Reason::SnatExhausted)?;
+        claim(*memory, packet, pick, arrival, reply_key).map_err(|_| Reason::SnatExhausted)?;
     }
     let mut steered = Err(Reason::HelperFailed);
     let claimed = memory.flow_claim(&packet.key, |flow| {

@@ -227,7 +227,7 @@ impl Oracle {
 }
 
 /// One flow less that waits for its handshake.
-fn release(budgets: &mut HashMap<u16, (u32, u32)>, service: u16) {
+pub(super) fn release(budgets: &mut HashMap<u16, (u32, u32)>, service: u16) {
     if let Some((_, waiting)) = budgets.get_mut(&service) {
         *waiting = waiting.saturating_sub(1);
     }

@@ -27,7 +27,13 @@ impl Oracle {
             .ok_or(Reason::NoBackend)?;
         next_hop(arrival, &backend)?;
         self.spend(service)?;
-        let server = self.claim(tuple, &backend)?;
+        let server = match self.claim(tuple, &backend) {
+            Ok(server) => server,
+            Err(reason) => {
+                super::flows::release(&mut self.budgets, service.id);
+                return Err(reason);
+            }
+        };
         facts.backend = slot;
         facts.new_flow = true;
         let (mut dst, mut src) = ([0; 6], [0; 6]);
