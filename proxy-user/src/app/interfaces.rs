@@ -117,6 +117,22 @@ impl Ports {
         Ok(unwanted)
     }
 
+    /// Detaches what this start has attached, so that a start that fails leaves the interfaces as it found them: those that
+    /// an earlier weir had attached keep their program.
+    pub(super) fn undo(&mut self, pins: &PinDir) -> Result<()> {
+        let fresh: Vec<u32> = self
+            .ports
+            .values_mut()
+            .filter_map(|port| port.attached.take())
+            .filter(|attached| attached.how != adopt::How::Adopted)
+            .map(|attached| attached.interface.ifindex)
+            .collect();
+        for pin in links::list(pins)?.into_iter().filter(|pin| fresh.contains(&pin.ifindex)) {
+            links::detach(pins, &pin)?;
+        }
+        Ok(())
+    }
+
     /// The first reason why an interface is not attached.
     pub(super) fn first_error(&self) -> Option<&str> {
         self.ports.values().find_map(|port| port.error.as_deref())

@@ -37,11 +37,23 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     let result = runtime.block_on(async {
-        let mut daemon = start::start(args, loaded).await?;
+        let places = args.places.clone();
+        let mut daemon = start::start(args, loaded).await.inspect_err(|_| tidy(&places))?;
         daemon.run().await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
+}
+
+/// After a start that failed: maps that no attached program uses are nobody's, and of no use to the next start.
+fn tidy(places: &Places) {
+    let Ok(_lock) = lock::acquire(&places.run_dir()) else { return };
+    let Ok(pins) = PinDir::open(&pin_path(places)) else { return };
+    if links::list(&pins).is_ok_and(|links| links.is_empty())
+        && let Err(error) = links::detach_all(pins)
+    {
+        tracing::warn!(%error, "the pins of the failed start stay");
+    }
 }
 
 /// Removes links, pins and addresses when no daemon runs.

@@ -118,8 +118,9 @@ impl Daemon {
         self.state.generation = self.kernel.installed_generation();
         self.apply_desired(true).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
         self.ports.bring_up(&self.netlink, self.kernel.pins()).await;
-        if let Some(error) = self.ports.first_error() {
-            // At the start a refusal ends weir: whatever was attached before stays in force.
+        if let Some(error) = self.ports.first_error().map(str::to_owned) {
+            let undone = self.ports.undo(self.kernel.pins());
+            undone.with_context(|| format!("{error}; and undoing the start failed"))?;
             bail!("{error}");
         }
         // Ways lead out of attached interfaces only, which are known now.
