@@ -94,7 +94,6 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut ways = self.follower.ways();
-        ways.mark_unchanged();
         let mut next_sweep = Instant::now() + SWEEP;
         let mut settle_at = self.settle_at();
         let mut detach = false;
@@ -114,8 +113,13 @@ impl Daemon {
                     settle_at = self.settle_at();
                 }
                 change = self.changes.next() => {
-                    if matches!(change, Change::Link(_) | Change::LinkGone { .. } | Change::Resync) {
-                        self.links_changed().await;
+                    match change {
+                        Change::Link(_) | Change::LinkGone { .. } | Change::Resync => self.links_changed().await,
+                        // Somebody has taken a VIP's address away.
+                        Change::Address { addr, present: false, .. } if self.announces(addr) => {
+                            self.follow_addresses().await;
+                        }
+                        _ => {}
                     }
                 }
                 _ = hangup.recv() => { let _ = self.reload(None).await; settle_at = self.settle_at(); }
@@ -208,9 +212,10 @@ impl Daemon {
     /// Interfaces came, went or changed.
     async fn links_changed(&mut self) {
         tokio::time::sleep(SETTLE_LINKS).await;
-        let before = self.ports.attached_names();
+        let before = self.ports.attached_indices();
         self.ports.bring_up(&self.netlink, &self.kernel.pins_owned()).await;
-        if before != self.ports.attached_names() {
+        // By index: an interface that was made anew under its name has lost its addresses.
+        if before != self.ports.attached_indices() {
             self.reapply().await;
             self.follow_addresses().await;
         }

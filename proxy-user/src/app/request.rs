@@ -142,7 +142,9 @@ impl Daemon {
         self.ports.want(loaded.settings.interfaces.clone());
         let pins = self.kernel.pins_owned();
         if let Err(error) = self.ports.load(&self.netlink, &pins).await {
+            // What was loaded before the one that failed must not be attached at the next look.
             self.ports.want(wanted_before);
+            let _ = self.ports.release_unwanted(&pins);
             return Err(invalid(format!("{error:#}")));
         }
         let generation = self.state.generation;
