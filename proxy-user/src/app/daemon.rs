@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::apply::Kernel;
+use super::apply::{Acl, Kernel};
 use super::interfaces::Ports;
 use super::{addresses, remove_pins, start};
 use crate::catalog::{ApiState, Merged, Refusal};
@@ -254,11 +254,15 @@ impl Daemon {
             .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
         let ways = self.follower.ways().borrow().clone();
         let desired = &self.state.merged.desired;
-        let mut plan = self.kernel.plan(desired, &ways, &self.ports, self.state.generation)?;
+        let acl = if new_generation { Acl::New } else { Acl::Same };
+        if new_generation {
+            self.kernel.forget_acl();
+        }
+        let mut plan = self.kernel.plan(desired, &ways, &self.ports, self.state.generation, acl)?;
         let fresh = self.state.generation == 0 || (new_generation && !plan.steps.is_empty());
         let generation = self.state.generation + u64::from(fresh);
         if fresh {
-            plan = self.kernel.plan(desired, &ways, &self.ports, generation)?;
+            plan = self.kernel.plan(desired, &ways, &self.ports, generation, acl)?;
         }
         let steps = self.kernel.write(plan)?;
         self.state.generation = generation;
