@@ -3,6 +3,7 @@
 //! daemon in between leaves the old state. Nothing here ever empties a file that it cannot read.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,14 +86,12 @@ impl Store {
             // redb would take it for a new database.
             return Err(unreadable(path, "it is empty"));
         }
-        let is_new = !path.exists();
+        if !path.exists() {
+            found(path, fresh)?;
+        }
         let database = Database::create(path).map_err(|error| open_error(path, error))?;
         let mut store = Self { database, path: path.to_owned(), identity: fresh };
-        if is_new {
-            store.found()?
-        } else {
-            store.recognise()?
-        }
+        store.recognise()?;
         Ok(store)
     }
 
@@ -219,7 +218,7 @@ impl Store {
         Ok(())
     }
 
-    fn found(&self) -> Result<(), StoreError> {
+    fn write_identity(&self) -> Result<(), StoreError> {
         let write = self.database.begin_write().map_err(|error| self.failed(error))?;
         {
             let mut meta = write.open_table(META).map_err(|error| self.failed(error))?;
@@ -278,6 +277,25 @@ impl Prepared {
     pub fn commit(self) -> Result<(), StoreError> {
         self.write.commit().map_err(|error| failed(&self.path, error.into()))
     }
+}
+
+/// Makes the file with the tables and the identity under another name and puts it in its place whole: a start that was
+/// cut short must not leave a file that the next one refuses.
+fn found(path: &Path, identity: Identity) -> Result<(), StoreError> {
+    let draft = path.with_extension("new");
+    let io = |error: std::io::Error| failed(path, redb::Error::Io(error));
+    match std::fs::remove_file(&draft) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let database = Database::create(&draft).map_err(|error| open_error(path, error))?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    let store = Store { database, path: path.to_owned(), identity };
+    store.write_identity()?;
+    drop(store);
+    std::fs::rename(&draft, path).map_err(io)?;
+    let parent = path.parent().map_or_else(|| Ok(()), |dir| std::fs::File::open(dir)?.sync_all());
+    parent.map_err(io)
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {

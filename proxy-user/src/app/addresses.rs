@@ -36,6 +36,12 @@ impl Daemon {
         }
     }
 
+    /// Whether some service announces this address.
+    pub(super) fn announces(&self, addr: IpAddr) -> bool {
+        let services = self.state.merged.desired.services.values();
+        services.into_iter().any(|service| service.announce == Announce::Address && service.vip.addr == addr)
+    }
+
     async fn try_follow_addresses(&mut self) -> Result<()> {
         let wanted: BTreeSet<IpAddr> = self
             .state

@@ -21,6 +21,15 @@ use crate::plan::{self, Clock, Input, Installed, Limits, Names, Plan};
 /// Entries of the flow cache for each CPU and second.
 const CACHE_BUDGET: u32 = 50_000;
 
+/// Whether the desired state's ACL may differ from the last that was planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acl {
+    /// It may.
+    New,
+    /// Only what is around weir has changed: flattening a large ACL for each neighbour that flaps would keep the loop busy.
+    Same,
+}
+
 /// The maps, and what is known of them.
 pub(super) struct Kernel {
     pins: PinDir,
@@ -35,6 +44,8 @@ pub(super) struct Kernel {
     limits: Limits,
     /// Set while the maps may not be what `installed` says.
     doubtful: bool,
+    /// Whether the ACL in force is that of the desired state, so that it need not be flattened again.
+    acl_in_force: bool,
 }
 
 impl Kernel {
@@ -60,7 +71,13 @@ impl Kernel {
             secret,
             limits,
             doubtful: false,
+            acl_in_force: false,
         }
+    }
+
+    /// The next plan must look at the ACL again.
+    pub(super) fn forget_acl(&mut self) {
+        self.acl_in_force = false;
     }
 
     pub(super) const fn pins(&self) -> &PinDir {
@@ -88,6 +105,7 @@ impl Kernel {
         ways: &Ways,
         ports: &Ports,
         generation: u64,
+        acl: Acl,
     ) -> Result<Plan, Refusal> {
         let next_hops = usable(desired, ways, ports);
         let input = Input {
@@ -98,7 +116,7 @@ impl Kernel {
             generation,
             limits: self.limits,
             cache_budget: CACHE_BUDGET,
-            keep_acl: false,
+            keep_acl: acl == Acl::Same && self.acl_in_force,
         };
         plan::plan(&input, &self.installed)
             .map_err(|error| Refusal::new(Code::LimitExceeded, error.to_string()))
@@ -113,10 +131,12 @@ impl Kernel {
                 self.names = plan.names;
                 self.warnings = plan.warnings;
                 self.settles_in = plan.settles_in;
+                self.acl_in_force = true;
                 Ok(steps)
             }
             Err(error) => {
                 self.doubtful = true;
+                self.acl_in_force = false;
                 let _ = self.read_again();
                 Err(Refusal::new(Code::KernelRefused, format!("the kernel refused a write: {error}"))
                     .hint("the old state is put back; `weir status` says if that failed too"))

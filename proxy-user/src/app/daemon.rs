@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::apply::Kernel;
+use super::apply::{Acl, Kernel};
 use super::interfaces::Ports;
 use super::{addresses, remove_pins, start};
 use crate::catalog::{ApiState, Merged, Refusal};
@@ -94,7 +94,6 @@ impl Daemon {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut ways = self.follower.ways();
-        ways.mark_unchanged();
         let mut next_sweep = Instant::now() + SWEEP;
         let mut settle_at = self.settle_at();
         let mut detach = false;
@@ -114,8 +113,13 @@ impl Daemon {
                     settle_at = self.settle_at();
                 }
                 change = self.changes.next() => {
-                    if matches!(change, Change::Link(_) | Change::LinkGone { .. } | Change::Resync) {
-                        self.links_changed().await;
+                    match change {
+                        Change::Link(_) | Change::LinkGone { .. } | Change::Resync => self.links_changed().await,
+                        // Somebody has taken a VIP's address away.
+                        Change::Address { addr, present: false, .. } if self.announces(addr) => {
+                            self.follow_addresses().await;
+                        }
+                        _ => {}
                     }
                 }
                 _ = hangup.recv() => { let _ = self.reload(None).await; settle_at = self.settle_at(); }
@@ -208,9 +212,10 @@ impl Daemon {
     /// Interfaces came, went or changed.
     async fn links_changed(&mut self) {
         tokio::time::sleep(SETTLE_LINKS).await;
-        let before = self.ports.attached_names();
+        let before = self.ports.attached_indices();
         self.ports.bring_up(&self.netlink, &self.kernel.pins_owned()).await;
-        if before != self.ports.attached_names() {
+        // By index: an interface that was made anew under its name has lost its addresses.
+        if before != self.ports.attached_indices() {
             self.reapply().await;
             self.follow_addresses().await;
         }
@@ -249,11 +254,15 @@ impl Daemon {
             .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
         let ways = self.follower.ways().borrow().clone();
         let desired = &self.state.merged.desired;
-        let mut plan = self.kernel.plan(desired, &ways, &self.ports, self.state.generation)?;
+        let acl = if new_generation { Acl::New } else { Acl::Same };
+        if new_generation {
+            self.kernel.forget_acl();
+        }
+        let mut plan = self.kernel.plan(desired, &ways, &self.ports, self.state.generation, acl)?;
         let fresh = self.state.generation == 0 || (new_generation && !plan.steps.is_empty());
         let generation = self.state.generation + u64::from(fresh);
         if fresh {
-            plan = self.kernel.plan(desired, &ways, &self.ports, generation)?;
+            plan = self.kernel.plan(desired, &ways, &self.ports, generation, acl)?;
         }
         let steps = self.kernel.write(plan)?;
         self.state.generation = generation;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::config::{self, AttachMode};
-use crate::kernel::adopt::{self, Attached};
+use crate::kernel::adopt::{self, Attached, How};
 use crate::kernel::attach::{Interface, Policy};
 use crate::kernel::bpffs::PinDir;
-use crate::kernel::links;
+use crate::kernel::links::{self, PinnedInterface};
 use crate::kernel::load::{self, Loaded, OBJECT};
 use crate::kernel::schema::Capacity;
 use crate::kernel::stats;
@@ -104,33 +104,40 @@ impl Ports {
         }
     }
 
-    /// Detaches interfaces that are no longer wanted.
+    /// Detaches interfaces that are not wanted, also those of an earlier run. Answers the names of those that were
+    /// attached.
     pub(super) fn release_unwanted(&mut self, pins: &PinDir) -> Result<Vec<String>> {
-        let unwanted: Vec<String> =
-            self.ports.keys().filter(|name| !self.wanted.contains_key(*name)).cloned().collect();
-        for name in &unwanted {
-            self.ports.remove(name);
-            for pin in links::list(pins)?.into_iter().filter(|pin| pin.name == *name) {
-                links::detach(pins, &pin)?;
+        let wanted = &self.wanted;
+        self.ports.retain(|name, _| wanted.contains_key(name));
+        let in_use = |pin: &PinnedInterface| {
+            wanted.contains_key(&pin.name)
+                || self.attached().any(|attached| pin.alive && attached.interface.ifindex == pin.ifindex)
+        };
+        let mut released = Vec::new();
+        for pin in links::list(pins)?.into_iter().filter(|pin| !in_use(pin)) {
+            links::detach(pins, &pin)?;
+            if pin.alive {
+                released.push(pin.name);
             }
         }
-        Ok(unwanted)
+        Ok(released)
     }
 
-    /// Detaches what this start has attached, so that a start that fails leaves the interfaces as it found them: those that
-    /// an earlier weir had attached keep their program.
-    pub(super) fn undo(&mut self, pins: &PinDir) -> Result<()> {
-        let fresh: Vec<u32> = self
-            .ports
-            .values_mut()
-            .filter_map(|port| port.attached.take())
-            .filter(|attached| attached.how != adopt::How::Adopted)
+    /// Detaches what this start has attached, and leaves what it has taken over from an earlier run.
+    pub(super) fn undo_start(&mut self, pins: &PinDir) -> Result<()> {
+        let new: Vec<u32> = self
+            .attached()
+            .filter(|attached| attached.how != How::Adopted)
             .map(|attached| attached.interface.ifindex)
             .collect();
-        for pin in links::list(pins)?.into_iter().filter(|pin| fresh.contains(&pin.ifindex)) {
+        for pin in links::list(pins)?.into_iter().filter(|pin| pin.alive && new.contains(&pin.ifindex)) {
             links::detach(pins, &pin)?;
         }
         Ok(())
+    }
+
+    fn attached(&self) -> impl Iterator<Item = &Attached> {
+        self.ports.values().filter_map(|port| port.attached.as_ref())
     }
 
     /// The first reason why an interface is not attached.
@@ -148,6 +155,12 @@ impl Ports {
         // Before the first attach nothing is attached yet, and everything is expected to be.
         let mut attached = self.ports.values().filter_map(|port| port.attached.as_ref()).peekable();
         attached.peek().is_none() || attached.any(|port| port.interface.ifindex == ifindex)
+    }
+
+    /// Indices of the attached interfaces by name.
+    pub(super) fn attached_indices(&self) -> BTreeMap<String, u32> {
+        let index = |port: &Port| Some(port.attached.as_ref()?.interface.ifindex);
+        self.ports.iter().filter_map(|(name, port)| Some((name.clone(), index(port)?))).collect()
     }
 
     /// Names of the attached interfaces.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::daemon::{Daemon, Next};
+use super::apply::Acl;
 use super::{addresses, start};
 use crate::catalog::{self, Change, Merged, Refusal};
 use crate::control::door::Request;
@@ -60,7 +61,7 @@ impl Daemon {
         };
         if dry_run || !changed.changed {
             let ways = self.follower.ways().borrow().clone();
-            self.kernel.plan(&merged.desired, &ways, &self.ports, self.state.generation)?;
+            self.kernel.plan(&merged.desired, &ways, &self.ports, self.state.generation, Acl::New)?;
             return Ok(applied);
         }
         let store = |error: crate::store::StoreError| Refusal::new(Code::StoreFailed, error.to_string());
@@ -95,6 +96,7 @@ impl Daemon {
 
     async fn put_back(&mut self, before: Merged) {
         self.state.merged = before;
+        self.kernel.forget_acl();
         self.reapply().await;
     }
 
@@ -142,7 +144,9 @@ impl Daemon {
         self.ports.want(loaded.settings.interfaces.clone());
         let pins = self.kernel.pins_owned();
         if let Err(error) = self.ports.load(&self.netlink, &pins).await {
+            // What was loaded before the one that failed must not be attached at the next look.
             self.ports.want(wanted_before);
+            let _ = self.ports.release_unwanted(&pins);
             return Err(invalid(format!("{error:#}")));
         }
         let generation = self.state.generation;

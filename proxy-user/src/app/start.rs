@@ -118,10 +118,16 @@ impl Daemon {
         self.state.generation = self.kernel.installed_generation();
         self.apply_desired(true).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
         self.ports.bring_up(&self.netlink, self.kernel.pins()).await;
-        if let Some(error) = self.ports.first_error().map(str::to_owned) {
-            let undone = self.ports.undo(self.kernel.pins());
-            undone.with_context(|| format!("{error}; and undoing the start failed"))?;
+        if let Some(error) = self.ports.first_error() {
+            // At the start a refusal ends weir: whatever was attached before stays in force, and nothing else.
+            let error = error.to_owned();
+            if let Err(undo) = self.ports.undo_start(self.kernel.pins()) {
+                tracing::error!(error = format!("{undo:#}"), "what this start has attached stays; use `weir detach`");
+            }
             bail!("{error}");
+        }
+        for name in self.ports.release_unwanted(&self.kernel.pins_owned())? {
+            tracing::info!(interface = name, "detached: no longer configured");
         }
         // Ways lead out of attached interfaces only, which are known now.
         self.apply_desired(false).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;

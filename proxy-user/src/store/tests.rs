@@ -128,3 +128,20 @@ fn prefixes_survive_as_keys() {
     }
     assert!(rows::prefix(&[7; rows::PREFIX_BYTES]).is_err());
 }
+
+#[test]
+fn a_first_start_that_was_cut_short_is_begun_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    // What a killed start leaves: the draft, with or without its first pages.
+    for torn in [&[][..], &[0; 73_728]] {
+        std::fs::write(dir.path().join("state.new"), torn).unwrap();
+        let store = Store::open(&path, FRESH).unwrap();
+        assert_eq!(store.identity(), FRESH);
+        assert!(!dir.path().join("state.new").exists());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(store);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

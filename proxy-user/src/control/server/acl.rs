@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::Api;
 use super::extract::{
-    ChangeParams, From, IfMatch, Json, LIST_BODY, Names, Params, PatchParams, media_type, parse_json, read,
+    ChangeParams, From, IfMatch, LIST_BODY, Names, Params, PatchParams, media_type, parse_json, read,
     wrong_type,
 };
 use super::problem::Answer;
@@ -143,8 +143,13 @@ pub(super) async fn patch_list(
     Params(params): Params<PatchParams>,
     IfMatch(if_match): IfMatch,
     From(by): From,
-    Json(body): Json<ListPatch>,
+    request: Request,
 ) -> Answer<Reply<Applied>> {
+    let kind = media_type(request.headers());
+    if kind != "application/json" {
+        return Err(wrong_type(&kind, "application/json"));
+    }
+    let body = parse_json::<ListPatch>(&read(request.into_body(), LIST_BODY).await?)?;
     let ListPatch { order, action, scope, add, remove } = body;
     let (add, notes) = new_entries(add, "/add/")?;
     let mut prefixes = Vec::new();

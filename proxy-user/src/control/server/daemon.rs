@@ -1,6 +1,7 @@
 //! Calls about the daemon itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json as Reply;
 use axum::extract::State;
@@ -26,7 +27,10 @@ use crate::control::types::{
     (status = 200, body = Status), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn status(State(api): State<Api>) -> Response {
     let view = api.door.view();
-    let stats = api.door.stats().await;
+    // What is shown of the state never waits for a change that takes long; the counts may be left out.
+    let stats = tokio::time::timeout(COUNTS_TIME, api.door.stats()).await.unwrap_or_else(|_| {
+        Err(Refusal::new(Code::Timeout, "the daemon is busy with a change, ask again in a moment"))
+    });
     let mut status = describe(&view);
     match stats {
         Ok(stats) => {
@@ -227,3 +231,6 @@ fn add(sum: &mut PacketTotals, more: PacketTotals) {
     sum.dropped = sum.dropped.saturating_add(more.dropped);
     sum.steered = sum.steered.saturating_add(more.steered);
 }
+
+/// How long `status` waits for the packet counts.
+const COUNTS_TIME: Duration = Duration::from_secs(1);
