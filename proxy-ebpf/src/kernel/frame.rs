@@ -35,6 +35,7 @@ impl Frame for PacketFrame {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a frame's length")]
     fn total_len(&self) -> usize {
         // SAFETY: the context is this program's own.
         unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }

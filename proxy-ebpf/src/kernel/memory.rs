@@ -35,7 +35,7 @@ impl Memory for KernelMemory {
         let scratch = unsafe { &mut *scratch };
         *scratch = FlowValue::default();
         fill(scratch);
-        match maps::weir_flows.insert(key, &*scratch, u64::from(BPF_NOEXIST)) {
+        match maps::weir_flows.insert(key, scratch, u64::from(BPF_NOEXIST)) {
             Ok(()) => Ok(()),
             Err(EEXIST) => Err(ClaimError::Taken),
             Err(_) => Err(ClaimError::Full),

@@ -27,6 +27,11 @@ pub(crate) fn run(ctx: XdpContext) -> u32 {
 
 /// The only place where a reason becomes an action.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the helper answers an XDP action"
+)]
 fn verdict(outcome: &Outcome, ingress: u32) -> u32 {
     match outcome.reason.class() {
         Class::Pass => xdp_action::XDP_PASS,

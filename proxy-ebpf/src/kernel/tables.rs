@@ -23,6 +23,7 @@ const FIB_SUCCESS: i64 = 0;
 
 impl Tables for KernelTables {
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half, as the trait says")]
     fn now(&self) -> u32 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_jiffies64() as u32 }
@@ -120,6 +121,7 @@ fn lpm_key_v6<'a>(key: &'a mut LpmKey, addr: &Addr) -> &'a Key<[u8; 16]> {
 /// Asks the FIB; `hop` brings the ingress interface and takes the answer.
 // The parameters take 64 bytes of stack, for the few who configure it.
 #[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the size of the parameters")]
 fn look_up_fib(ctx: *mut xdp_md, from: &Addr, to: &Addr, is_v4: bool, hop: &mut FibHop) -> bool {
     // SAFETY: plain data of the kernel's ABI; all zero is a value.
     let mut params: FibParams = unsafe { core::mem::zeroed() };
