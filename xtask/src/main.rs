@@ -1,7 +1,12 @@
 //! Everything a weir developer runs by name: `cargo xtask TASK`.
 
 mod build_ebpf;
+mod ci;
+mod size;
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 /// weir's developer tasks.
@@ -20,10 +25,18 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// All that continuous integration runs.
+    Ci,
+    /// Refuse source files that are too long.
+    Size,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::BuildEbpf { check } => build_ebpf::run(check),
+        Task::Ci => ci::run(),
+        Task::Size => {
+            size::run(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?)
+        }
     }
 }
