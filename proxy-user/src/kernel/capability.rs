@@ -14,6 +14,20 @@ impl Missing {
         Self(effective(&status).map_or_else(Vec::new, missing))
     }
 
+    /// Looks for these alone, by number and name.
+    #[must_use]
+    pub fn among(needed: &[(u32, &'static str)]) -> Self {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let set = effective(&status).unwrap_or(u64::MAX);
+        Self(needed.iter().filter(|(bit, _)| set & (1 << bit) == 0).map(|(_, name)| *name).collect())
+    }
+
+    /// The names.
+    #[must_use]
+    pub fn names(&self) -> &[&'static str] {
+        &self.0
+    }
+
     /// Whether nothing is missing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
