@@ -1,5 +1,6 @@
 //! Everything a weir developer runs by name: `cargo xtask TASK`.
 
+mod bench;
 mod build_ebpf;
 
 use clap::{Parser, Subcommand};
@@ -20,10 +21,20 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measure the packet path: nanoseconds per packet net of the harness, and frames over a veth pair (needs root).
+    Bench {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+        /// Fewer packets a round: under a minute, less exact.
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::BuildEbpf { check } => build_ebpf::run(check),
+        Task::Bench { json, quick } => bench::run(json, quick),
     }
 }
