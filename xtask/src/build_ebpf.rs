@@ -1,4 +1,4 @@
-//! The kernel object: built with the nightly compiler, stripped of debug sections, kept with its BTF, committed. The
+//! The kernel objects: built with the nightly compiler, stripped of debug sections, kept with its BTF, committed. The
 //! checkout's and cargo's folders are mapped away, so that the bytes depend on the source and the tools only.
 
 use std::path::{Path, PathBuf};
@@ -7,37 +7,58 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-const OBJECT: &str = "proxy-user/bpf/weir.bpf.o";
-const TOOLS: &str = "proxy-user/bpf/weir.bpf.tools";
+/// An object and where it is kept.
+struct Object {
+    /// Name of the bin.
+    bin: &'static str,
+    /// The committed object.
+    path: &'static str,
+    /// What made it.
+    tools: &'static str,
+}
 
-/// Builds the object; writes it, or compares it with the committed one.
+const OBJECTS: [Object; 2] = [
+    Object { bin: "weir-xdp", path: "proxy-user/bpf/weir.bpf.o", tools: "proxy-user/bpf/weir.bpf.tools" },
+    Object { bin: "weir-bench", path: "xtask/bpf/bench.bpf.o", tools: "xtask/bpf/bench.bpf.tools" },
+];
+
+/// Builds the objects; writes them, or compares them with the committed ones.
 pub(crate) fn run(check: bool) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
     let tools = tools()?;
+    OBJECTS.iter().try_for_each(|object| make(root, &tools, object, check))
+}
+
+fn make(
+    root: &Path,
+    tools: &str,
+    Object { bin, path, tools: made_with }: &Object,
+    check: bool,
+) -> Result<()> {
     if check {
-        let committed =
-            fs::read_to_string(root.join(TOOLS)).context("reading which tools made the object")?;
+        let committed = fs::read_to_string(root.join(made_with))
+            .with_context(|| format!("reading which tools made {path}"))?;
         if committed != tools {
             println!(
-                "build-ebpf: left out: the object was made with\n{committed}and here are\n{tools}so a difference would say nothing"
+                "build-ebpf: left out: {path} was made with\n{committed}and here are\n{tools}so a difference would say nothing"
             );
             return Ok(());
         }
     }
-    let object = strip(&build(root)?)?;
+    let object = strip(&build(root, bin)?)?;
     if check {
-        let committed = fs::read(root.join(OBJECT)).context("reading the committed object")?;
+        let committed = fs::read(root.join(path)).with_context(|| format!("reading the committed {path}"))?;
         ensure!(
             committed == object,
-            "{OBJECT} is not what the source gives ({} bytes committed, {} built): run `cargo xtask build-ebpf` and commit it",
+            "{path} is not what the source gives ({} bytes committed, {} built): run `cargo xtask build-ebpf` and commit it",
             committed.len(),
             object.len()
         );
-        println!("build-ebpf: {OBJECT} is what the source gives ({} bytes)", object.len());
+        println!("build-ebpf: {path} is what the source gives ({} bytes)", object.len());
     } else {
-        fs::write(root.join(OBJECT), &object).with_context(|| format!("writing {OBJECT}"))?;
-        fs::write(root.join(TOOLS), tools).with_context(|| format!("writing {TOOLS}"))?;
-        println!("build-ebpf: wrote {OBJECT} ({} bytes)", object.len());
+        fs::write(root.join(path), &object).with_context(|| format!("writing {path}"))?;
+        fs::write(root.join(made_with), tools).with_context(|| format!("writing {made_with}"))?;
+        println!("build-ebpf: wrote {path} ({} bytes)", object.len());
     }
     Ok(())
 }
@@ -52,7 +73,7 @@ fn tools() -> Result<String> {
     Ok(format!("rustc {commit}\n{}\n", linker.trim()))
 }
 
-fn build(root: &Path) -> Result<PathBuf> {
+fn build(root: &Path, bin: &str) -> Result<PathBuf> {
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("ebpf");
     let cargo_home = env::var_os("CARGO_HOME")
@@ -75,7 +96,7 @@ fn build(root: &Path) -> Result<PathBuf> {
     ];
     let status = Command::new("cargo")
         .current_dir(root)
-        .args(["+nightly", "build", "--package", "proxy-ebpf", "--bin", "weir-xdp", "--profile", "bpf"])
+        .args(["+nightly", "build", "--package", "proxy-ebpf", "--bin", bin, "--profile", "bpf"])
         .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core", "--locked"])
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("CARGO_TARGET_DIR", &target)
@@ -85,7 +106,7 @@ fn build(root: &Path) -> Result<PathBuf> {
         .status()
         .context("starting cargo")?;
     ensure!(status.success(), "building the kernel object failed");
-    Ok(target.join("bpfel-unknown-none/bpf/weir-xdp"))
+    Ok(target.join("bpfel-unknown-none/bpf").join(bin))
 }
 
 /// Takes out the debug sections; BTF stays.

@@ -1,5 +1,6 @@
 //! Everything a weir developer runs by name: `cargo xtask TASK`.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod size;
@@ -29,6 +30,15 @@ enum Task {
     Ci,
     /// Refuse source files that are too long.
     Size,
+    /// Measure the packet path: nanoseconds per packet net of the harness, and frames over a veth pair (needs root).
+    Bench {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+        /// Fewer packets a round: under a minute, less exact.
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,5 +48,6 @@ fn main() -> anyhow::Result<()> {
         Task::Size => {
             size::run(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?)
         }
+        Task::Bench { json, quick } => bench::run(json, quick),
     }
 }

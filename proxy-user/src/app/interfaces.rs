@@ -211,7 +211,7 @@ impl Port {
         };
         match tokio::task::block_in_place(|| adopt::bring_up(pins, &mut self.loaded, &interface, policy)) {
             Ok(attached) => {
-                tracing::info!(interface = name, mode = %attached.mode, program = attached.program_id, how = ?attached.how, "attached");
+                tracing::info!(interface = name, mode = %attached.mode, program = attached.program_id, how = attached.how.label(), "attached");
                 self.attached = Some(attached);
                 self.error = None;
             }

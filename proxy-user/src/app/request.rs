@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::daemon::{Daemon, Next};
 use super::apply::Acl;
+use super::daemon::{Daemon, Next};
 use super::{addresses, start};
 use crate::catalog::{self, Change, Merged, Refusal};
 use crate::control::door::Request;

@@ -122,7 +122,10 @@ impl Daemon {
             // At the start a refusal ends weir: whatever was attached before stays in force, and nothing else.
             let error = error.to_owned();
             if let Err(undo) = self.ports.undo_start(self.kernel.pins()) {
-                tracing::error!(error = format!("{undo:#}"), "what this start has attached stays; use `weir detach`");
+                tracing::error!(
+                    error = format!("{undo:#}"),
+                    "what this start has attached stays; use `weir detach`"
+                );
             }
             bail!("{error}");
         }

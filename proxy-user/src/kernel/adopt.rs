@@ -22,6 +22,18 @@ pub enum How {
     Reattached,
 }
 
+impl How {
+    /// The word for logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Adopted => "adopted",
+            Self::Reattached => "reattached",
+        }
+    }
+}
+
 /// An interface under a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {

@@ -144,7 +144,11 @@ impl Loaded {
         }
     }
 
-    pub(super) fn xdp(&self) -> Result<&Xdp, LoadError> {
+    /// The program, to run or attach it otherwise than by pins (benchmarks).
+    ///
+    /// # Errors
+    /// The object has none.
+    pub fn xdp(&self) -> Result<&Xdp, LoadError> {
         self.named(self.program)
     }
 
@@ -152,7 +156,11 @@ impl Loaded {
         self.named(CLOCK)
     }
 
-    pub(super) fn xdp_mut(&mut self) -> Result<&mut Xdp, LoadError> {
+    /// The same, to change its links.
+    ///
+    /// # Errors
+    /// The object has none.
+    pub fn xdp_mut(&mut self) -> Result<&mut Xdp, LoadError> {
         self.named_mut(self.program)
     }
 
