@@ -161,15 +161,14 @@ impl Place {
     fn start(&mut self, line: &str) {
         assert!(self.daemon.is_none(), "`{line}`: a daemon runs already");
         let log = File::create(self.path("log")).unwrap();
-        let mut child =
-            self.shell(&format!("exec {line}")).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self.shell(&format!("exec {line}")).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.daemon = Some(child);
         until("the daemon's answer", || {
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
                 panic!("`{line}`: {status}\n{}", self.log());
             }
             self.shell("weir status").output().unwrap().status.success().then_some(())
         });
-        self.daemon = Some(child);
     }
 
     fn log(&self) -> String {
