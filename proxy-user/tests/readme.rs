@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail loudly")]
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use proxy_user::cli::Cli;
-use proxy_user::lab::{Namespace, Veth, run_in};
+use proxy_user::lab::{Namespace, Veth, left_out, run_in};
 
 /// Lines of code blocks that this test leaves to `cargo xtask ci` or to the reader.
 const ELSEWHERE: [&str; 3] = ["cargo ", "rustup ", "sudo install "];
@@ -86,9 +85,7 @@ fn commands_can_be_read() {
 #[test]
 fn commands_work_in_their_order() {
     if !nix::unistd::geteuid().is_root() {
-        // Not by a macro: the harness would keep it to itself.
-        let _ = writeln!(std::io::stderr(), "left out: the README's commands, which need root");
-        return;
+        return left_out("the README's commands need root");
     }
     let (here, there) = (Namespace::new("readme").unwrap(), Namespace::new("far").unwrap());
     let (eth0, far) = Veth::pair((&here, "eth0"), (&there, "far0")).unwrap();
@@ -161,15 +158,14 @@ impl Place {
     fn start(&mut self, line: &str) {
         assert!(self.daemon.is_none(), "`{line}`: a daemon runs already");
         let log = File::create(self.path("log")).unwrap();
-        let mut child =
-            self.shell(&format!("exec {line}")).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self.shell(&format!("exec {line}")).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.daemon = Some(child);
         until("the daemon's answer", || {
-            if let Some(status) = child.try_wait().unwrap() {
+            if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
                 panic!("`{line}`: {status}\n{}", self.log());
             }
             self.shell("weir status").output().unwrap().status.success().then_some(())
         });
-        self.daemon = Some(child);
     }
 
     fn log(&self) -> String {

@@ -14,7 +14,7 @@ fn library() {
 #[test]
 fn loaded_object() {
     if !rustix::process::geteuid().is_root() {
-        println!("left out: the rows on the loaded object, which need root");
+        proxy_user::lab::left_out("the rows on the loaded object need root");
         return;
     }
     // Objects by the size of their flow table.

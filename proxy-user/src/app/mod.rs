@@ -1,7 +1,7 @@
 //! The daemon: reads the configuration, puts it into the kernel, keeps it there, and answers at the door. The parts do the
 //! work; here they are put together.
 //!
-//! `start` builds a [`daemon::Daemon`] → its loop waits for requests, signals, changes of links and ways, and times →
+//! `start` builds a `daemon::Daemon` → its loop waits for requests, signals, changes of links and ways, and times →
 //! whatever changes the desired state goes through `apply`, the only place where a plan is made and written.
 
 mod addresses;

@@ -14,6 +14,8 @@ mod route;
 mod server;
 pub mod udp;
 
+use std::io::Write as _;
+
 pub use error::LabError;
 pub use ethtool::Offloads;
 pub use frames::FrameSocket;
@@ -22,13 +24,20 @@ pub use namespace::{Namespace, run_async_in, run_in, spawn_in};
 pub use port::Port;
 pub use route::Route;
 
+/// Says that the test of this thread is left out, and why: past the harness, which keeps what passing tests print.
+pub fn left_out(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Nobody reads it: nothing to be done.
+    let _ = writeln!(std::io::stderr(), "left out: {test}: {why}");
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     /// Whether live tests can run; says why not.
     pub(crate) fn root() -> bool {
         let root = nix::unistd::geteuid().is_root();
         if !root {
-            eprintln!("left out: needs root for network namespaces");
+            super::left_out("needs root for network namespaces");
         }
         root
     }

@@ -25,7 +25,7 @@ pub(crate) const SMALL: Capacity = Capacity { acl_v4: 1_024, acl_v6: 1_024, flow
 /// Runs a test in a thread with its own network and mount namespaces, which the kernel takes away with the thread.
 pub(crate) fn sandbox(test: impl FnOnce(&Sandbox) + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: needs root for namespaces, bpf and XDP");
+        proxy_user::lab::left_out("needs root for namespaces, bpf and XDP");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
