@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -93,6 +93,23 @@ pub(super) enum Number {
     Same,
 }
 
+/// The signals that weir answers; those that come during the start wait for its end.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn catch() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Why the loop goes on or ends.
 pub(super) enum Next {
     Continue,
@@ -101,10 +118,8 @@ pub(super) enum Next {
 
 impl Daemon {
     /// Until a signal or a detach.
-    pub(super) async fn run(&mut self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    pub(super) async fn run(&mut self, signals: Signals) -> Result<()> {
+        let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut ways = self.follower.ways();
         let mut next_sweep = Instant::now() + SWEEP;
         let mut settle_at = self.settle_at();
@@ -142,6 +157,7 @@ impl Daemon {
                         let took = self.kernel.sweep(&self.ports);
                         // A large table is not walked all the time.
                         next_sweep = Instant::now() + SWEEP.max(took * 20);
+                        self.ports.verify();
                     }
                     self.times_up(settle_at).await;
                     settle_at = self.settle_at();

@@ -161,6 +161,11 @@ impl Daemon {
         self.state.config_warnings = loaded.warnings;
         self.settings.interfaces = loaded.settings.interfaces;
         self.ports.bring_up(&self.netlink, &pins).await;
+        warnings.extend(
+            self.ports
+                .errors()
+                .map(|error| Warning { code: "not_attached".into(), detail: error.to_owned() }),
+        );
         let released = self.ports.release_unwanted(&pins);
         match released {
             Ok(names) => names

@@ -116,7 +116,9 @@ impl Daemon {
     /// Warm the maps, then bring the interfaces under the programs, then everything that follows.
     async fn first_apply(&mut self) -> Result<()> {
         self.state.generation = self.kernel.installed_generation();
-        self.apply_desired(Number::NextIfWritten).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+        self.apply_desired(Number::NextIfWritten)
+            .await
+            .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
         self.ports.bring_up(&self.netlink, self.kernel.pins()).await;
         if let Some(error) = self.ports.first_error() {
             // At the start a refusal ends weir: whatever was attached before stays in force, and nothing else.
