@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -81,6 +81,35 @@ pub(super) struct Daemon {
     pub(super) _lock: Lock,
 }
 
+/// The generation after an apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    /// The desired state is another: the next one, whether or not the maps show the difference (an entry that another
+    /// covers, a time to live), or an ETag would stand for two states.
+    Next,
+    /// The desired state may be another: the next one if anything has to be written.
+    NextIfWritten,
+    /// What has changed is around weir.
+    Same,
+}
+
+/// The signals that weir answers; those that come during the start wait for its end.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn catch() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Why the loop goes on or ends.
 pub(super) enum Next {
     Continue,
@@ -89,10 +118,8 @@ pub(super) enum Next {
 
 impl Daemon {
     /// Until a signal or a detach.
-    pub(super) async fn run(&mut self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    pub(super) async fn run(&mut self, signals: Signals) -> Result<()> {
+        let Signals { mut terminate, mut interrupt, mut hangup } = signals;
         let mut ways = self.follower.ways();
         let mut next_sweep = Instant::now() + SWEEP;
         let mut settle_at = self.settle_at();
@@ -130,6 +157,7 @@ impl Daemon {
                         let took = self.kernel.sweep(&self.ports);
                         // A large table is not walked all the time.
                         next_sweep = Instant::now() + SWEEP.max(took * 20);
+                        self.ports.verify();
                     }
                     self.times_up(settle_at).await;
                     settle_at = self.settle_at();
@@ -190,7 +218,7 @@ impl Daemon {
             Ok(merged) => self.state.merged = merged,
             Err(error) => tracing::error!(%error, "the state without what has expired is refused"),
         }
-        match self.apply_desired(true).await {
+        match self.apply_desired(Number::Next).await {
             Ok(()) => {
                 // Stored only to save space: an entry that has ended never comes back, stored or not.
                 if let Err(error) =
@@ -224,17 +252,16 @@ impl Daemon {
 
     /// Plans and writes again with what has changed around weir; the generation stays.
     pub(super) async fn reapply(&mut self) {
-        if let Err(refusal) = self.apply_desired(false).await {
+        if let Err(refusal) = self.apply_desired(Number::Same).await {
             tracing::error!(%refusal, "the state could not be applied again; weir keeps trying");
         }
         self.publish();
     }
 
-    /// Puts the merged state into the kernel. `new_generation`: it is a change of the desired state, which gets a number
-    /// of its own if it changes anything.
-    pub(super) async fn apply_desired(&mut self, new_generation: bool) -> Result<(), Refusal> {
+    /// Puts the merged state into the kernel.
+    pub(super) async fn apply_desired(&mut self, number: Number) -> Result<(), Refusal> {
         let begun = Instant::now();
-        let applied = self.try_apply(new_generation);
+        let applied = self.try_apply(number);
         self.problems.apply = applied.as_ref().err().map(ToString::to_string);
         if applied? > 0 {
             self.metrics.observe_apply(begun.elapsed());
@@ -248,21 +275,23 @@ impl Daemon {
         Ok(())
     }
 
-    fn try_apply(&mut self, new_generation: bool) -> Result<usize, Refusal> {
+    fn try_apply(&mut self, number: Number) -> Result<usize, Refusal> {
         self.kernel
             .read_again()
             .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
         let ways = self.follower.ways().borrow().clone();
         let desired = &self.state.merged.desired;
-        let acl = if new_generation { Acl::New } else { Acl::Same };
-        if new_generation {
+        let acl = if number == Number::Same { Acl::Same } else { Acl::New };
+        if acl == Acl::New {
             self.kernel.forget_acl();
         }
-        let mut plan = self.kernel.plan(desired, &ways, &self.ports, self.state.generation, acl)?;
-        let fresh = self.state.generation == 0 || (new_generation && !plan.steps.is_empty());
-        let generation = self.state.generation + u64::from(fresh);
-        if fresh {
-            plan = self.kernel.plan(desired, &ways, &self.ports, generation, acl)?;
+        let (now, next) = (self.state.generation, self.state.generation + 1);
+        let first = if number == Number::Next || now == 0 { next } else { now };
+        let mut generation = first;
+        let mut plan = self.kernel.plan(desired, &ways, &self.ports, first, acl)?;
+        if number == Number::NextIfWritten && first == now && !plan.steps.is_empty() {
+            generation = next;
+            plan = self.kernel.plan(desired, &ways, &self.ports, next, acl)?;
         }
         let steps = self.kernel.write(plan)?;
         self.state.generation = generation;

@@ -14,6 +14,7 @@ use crate::kernel::links::{self, PinnedInterface};
 use crate::kernel::load::{self, Loaded, OBJECT};
 use crate::kernel::schema::Capacity;
 use crate::kernel::stats;
+use crate::kernel::xdp_state;
 use crate::net::link::{self, Link};
 use crate::net::netlink::Netlink;
 
@@ -104,6 +105,21 @@ impl Ports {
         }
     }
 
+    /// Looks whether the interfaces still run what was attached: whoever removes a pin takes the program away with it,
+    /// and the kernel tells nobody. What is missing is attached again at the next look.
+    pub(super) fn verify(&mut self) {
+        for (name, port) in &mut self.ports {
+            let Some(attached) = &port.attached else { continue };
+            // An interface that cannot be asked is gone, which netlink tells.
+            let Ok(state) = xdp_state::read(attached.interface.ifindex) else { continue };
+            if state.is_none_or(|state| state.program_id != attached.program_id) {
+                tracing::error!(interface = name, "weir's program is no longer attached; attaching again");
+                port.attached = None;
+                port.error = Some(format!("weir's program was taken off {name}"));
+            }
+        }
+    }
+
     /// Detaches interfaces that are not wanted, also those of an earlier run. Answers the names of those that were
     /// attached.
     pub(super) fn release_unwanted(&mut self, pins: &PinDir) -> Result<Vec<String>> {
@@ -143,6 +159,11 @@ impl Ports {
     /// The first reason why an interface is not attached.
     pub(super) fn first_error(&self) -> Option<&str> {
         self.ports.values().find_map(|port| port.error.as_deref())
+    }
+
+    /// Why interfaces are not attached.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &str> {
+        self.ports.values().filter_map(|port| port.error.as_deref())
     }
 
     /// Whether every interface is attached.
@@ -216,9 +237,13 @@ impl Port {
                 self.error = None;
             }
             Err(error) => {
-                tracing::error!(interface = name, %error, "not attached");
+                let error = error.to_string();
+                // It is tried again each second, and told once.
+                if self.error.as_ref() != Some(&error) {
+                    tracing::error!(interface = name, error, "not attached");
+                }
                 self.attached = None;
-                self.error = Some(error.to_string());
+                self.error = Some(error);
             }
         }
     }

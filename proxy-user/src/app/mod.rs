@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use crate::cli::Failure;
 use crate::cli::run::{Places, RunArgs};
 use crate::control::types::DetachAnswer;
-use crate::kernel::bpffs::PinDir;
+use crate::kernel::bpffs::{BpffsError, PinDir};
 use crate::kernel::{links, lock};
 use crate::net::announce::Announcer;
 use crate::net::netlink::Netlink;
@@ -37,9 +37,11 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     let result = runtime.block_on(async {
+        // Before anything else: a signal during the start must not end weir in the middle of it.
+        let signals = daemon::Signals::catch()?;
         let places = args.places.clone();
         let mut daemon = start::start(args, loaded).await.inspect_err(|_| tidy(&places))?;
-        daemon.run().await
+        daemon.run(signals).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
@@ -67,8 +69,9 @@ pub fn detach(places: &Places) -> anyhow::Result<DetachAnswer> {
     runtime.block_on(async {
         let mut answer = DetachAnswer { removed: Vec::new(), left: Vec::new() };
         match PinDir::open(&pin_path(places)) {
-            Ok(pins) => remove_pins(pins, &mut answer),
             // Never started, or already gone.
+            Err(BpffsError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(pins) => remove_pins(pins, &mut answer),
             Err(error) => answer.left.push(error.to_string()),
         }
         let netlink = Netlink::open()?;

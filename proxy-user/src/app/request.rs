@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::apply::Acl;
-use super::daemon::{Daemon, Next};
+use super::daemon::{Daemon, Next, Number};
 use super::{addresses, start};
 use crate::catalog::{self, Change, Merged, Refusal};
 use crate::control::door::Request;
@@ -66,7 +66,7 @@ impl Daemon {
         }
         let store = |error: crate::store::StoreError| Refusal::new(Code::StoreFailed, error.to_string());
         let prepared = self.store.prepare(&self.state.api, &changed.api).map_err(store)?;
-        let before = self.put(merged).await?;
+        let before = self.put(merged, Number::Next).await?;
         if let Err(error) = prepared.commit() {
             self.put_back(before).await;
             return Err(store(error));
@@ -83,9 +83,9 @@ impl Daemon {
     }
 
     /// Puts another merged state in force and answers the one before; on failure that one is put back.
-    async fn put(&mut self, merged: Merged) -> Result<Merged, Refusal> {
+    async fn put(&mut self, merged: Merged, number: Number) -> Result<Merged, Refusal> {
         let before = std::mem::replace(&mut self.state.merged, merged);
-        match self.apply_desired(true).await {
+        match self.apply_desired(number).await {
             Ok(()) => Ok(before),
             Err(refusal) => {
                 self.put_back(before).await;
@@ -150,7 +150,9 @@ impl Daemon {
             return Err(invalid(format!("{error:#}")));
         }
         let generation = self.state.generation;
-        if let Err(refusal) = self.put(merged).await {
+        let other = merged.desired != self.state.merged.desired;
+        let number = if other { Number::Next } else { Number::NextIfWritten };
+        if let Err(refusal) = self.put(merged, number).await {
             self.ports.want(wanted_before);
             let _ = self.ports.release_unwanted(&pins);
             return Err(refusal);
@@ -159,6 +161,11 @@ impl Daemon {
         self.state.config_warnings = loaded.warnings;
         self.settings.interfaces = loaded.settings.interfaces;
         self.ports.bring_up(&self.netlink, &pins).await;
+        warnings.extend(
+            self.ports
+                .errors()
+                .map(|error| Warning { code: "not_attached".into(), detail: error.to_owned() }),
+        );
         let released = self.ports.release_unwanted(&pins);
         match released {
             Ok(names) => names

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::apply::Kernel;
-use super::daemon::{Daemon, State};
+use super::daemon::{Daemon, Number, State};
 use super::interfaces::Ports;
 use super::{addresses, apply, daemon};
 use crate::catalog;
@@ -116,7 +116,9 @@ impl Daemon {
     /// Warm the maps, then bring the interfaces under the programs, then everything that follows.
     async fn first_apply(&mut self) -> Result<()> {
         self.state.generation = self.kernel.installed_generation();
-        self.apply_desired(true).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+        self.apply_desired(Number::NextIfWritten)
+            .await
+            .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
         self.ports.bring_up(&self.netlink, self.kernel.pins()).await;
         if let Some(error) = self.ports.first_error() {
             // At the start a refusal ends weir: whatever was attached before stays in force, and nothing else.
@@ -133,7 +135,7 @@ impl Daemon {
             tracing::info!(interface = name, "detached: no longer configured");
         }
         // Ways lead out of attached interfaces only, which are known now.
-        self.apply_desired(false).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+        self.apply_desired(Number::Same).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
         self.follow_addresses().await;
         Ok(())
     }

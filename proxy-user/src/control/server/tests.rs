@@ -283,11 +283,15 @@ async fn every_error_is_a_problem() {
     let body = "{\"add\":[{\"prefix\":\"1.2.3.4\"},{\"prefix\":\"1.2.3.4/40\"}]}";
     let found = problem(&server, "PATCH", "/v1/acl/lists/file", &json, body).await;
     assert_eq!(found.errors[0].pointer, "/add/1");
-    let large = format!("{{\"add\":[],\"x\":\"{}\"}}", "x".repeat(2 << 20));
-    let found = problem(&server, "PATCH", "/v1/acl/lists/file", &json, &large).await;
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(2 << 20));
+    let found = problem(&server, "PUT", "/v1/services/new", &json, &large).await;
     assert_eq!(found.code, Code::BodyTooLarge);
     let (_, head, _) = raw(&server, "GET", "/v1/services/web", &[], "").await;
     assert_eq!(head["etag"], "\"1\"");
+    let entries = vec!["{\"prefix\":\"192.0.2.1\",\"reason\":\"an import is one call\"}"; 40_000].join(",");
+    let large = format!("{{\"add\":[{entries}]}}");
+    let (status, _, _) = raw(&server, "PATCH", "/v1/acl/lists/file", &json, large).await;
+    assert_eq!(status, 200);
 }
 
 #[tokio::test]
