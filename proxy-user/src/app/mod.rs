@@ -66,10 +66,13 @@ pub fn detach(places: &Places) -> anyhow::Result<DetachAnswer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut answer = DetachAnswer { removed: Vec::new(), left: Vec::new() };
-        match PinDir::open(&pin_path(places)) {
-            Ok(pins) => remove_pins(pins, &mut answer),
-            // Never started, or already gone.
-            Err(error) => answer.left.push(error.to_string()),
+        let path = pin_path(places);
+        // Without a directory weir never started, or is gone already.
+        if path.exists() {
+            match PinDir::open(&path) {
+                Ok(pins) => remove_pins(pins, &mut answer),
+                Err(error) => answer.left.push(error.to_string()),
+            }
         }
         let netlink = Netlink::open()?;
         addresses::remove_all(&mut Announcer::new(netlink), &mut answer).await;
