@@ -81,7 +81,9 @@ fn a_vip_s_address_is_announced_and_taken_away() {
             let wanted = |frame: &[u8]| match vip {
                 std::net::IpAddr::V4(vip) => {
                     // ARP whose sender and target are the VIP.
-                    frame[12..14] == [0x08, 0x06] && frame[28..32] == vip.octets() && frame[38..42] == vip.octets()
+                    frame[12..14] == [0x08, 0x06]
+                        && frame[28..32] == vip.octets()
+                        && frame[38..42] == vip.octets()
                 }
                 std::net::IpAddr::V6(vip) => {
                     // A neighbour advertisement of the VIP.
@@ -97,11 +99,13 @@ fn a_vip_s_address_is_announced_and_taken_away() {
         for (vip, n) in vips.into_iter().zip(["4", "6"]) {
             // A service of the file stays as the file says: the API's own come and go.
             let other = format!("extra{n}");
-            let (family, tail) = if vip.is_ipv4() { (Family::V4, "10.1.0.201") } else { (Family::V6, "fd01::201") };
+            let (family, tail) =
+                if vip.is_ipv4() { (Family::V4, "10.1.0.201") } else { (Family::V6, "fd01::201") };
             let extra: std::net::IpAddr = tail.parse().unwrap();
             let at = format!("tcp/{}", std::net::SocketAddr::new(extra, 80));
             let backend = family.backend_at(1, 80).to_string();
-            let add = ["service", "add", &other, "--vip", &at, "--backend", &backend, "--announce", "address"];
+            let add =
+                ["service", "add", &other, "--vip", &at, "--backend", &backend, "--announce", "address"];
             daemon.done(&add);
             assert!(owns(bed, extra));
             daemon.done(&["service", "del", &other]);

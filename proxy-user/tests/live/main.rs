@@ -24,4 +24,6 @@ mod reload;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod routed;
+#[cfg(test)]
 mod traffic;

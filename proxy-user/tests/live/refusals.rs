@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
-use proxy_user::kernel::attach::{self, Interface, Policy};
+use proxy_user::kernel::adopt;
+use proxy_user::kernel::attach::{Interface, Policy};
 use proxy_user::kernel::bpffs::PinDir;
 use proxy_user::kernel::load;
 use proxy_user::kernel::schema::Capacity;
@@ -41,7 +42,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
         let config = bed.places().config();
         let pid = first.json(&["status"])["pid"].to_string();
         let answer = bed.places().fails(&["--config", config.to_str().unwrap()]);
-        assert_says(&answer, 1, &["another weir", &pid, "--run-dir"]);
+        assert_says(&answer, 1, &["already runs", &pid, "--run-dir"]);
         bed.gets(family.client(), family.vip_at(80), 10);
         assert_eq!(first.json(&["status"])["ready"], true);
 
@@ -78,7 +79,7 @@ fn without_permission_nothing_is_touched() {
         let mut command = std::process::Command::new(binary);
         command.args(places.run(&["--iface", "cl", "--vip", "tcp/198.51.100.10:80=10.2.1.1:80"]).get_args());
         let answer = Answer::from(command.uid(65534).gid(65534).output().unwrap());
-        assert_says(&answer, 5, &["CAP_"]);
+        assert_says(&answer, 5, &["Operation not permitted", "run as root"]);
     });
 }
 
@@ -89,7 +90,7 @@ fn a_foreign_program_is_named_and_left() {
         let sizes = Capacity { acl_v4: 1_024, acl_v6: 1_024, flows: 4_096 };
         let mut loaded = load::load(load::OBJECT, &pins, &sizes, 0).unwrap();
         let interface = Interface { ifindex: bed.weir_port.index(), name: "cl".into() };
-        let _link = attach::attach(&mut loaded, &interface, Policy::NativeOnly).unwrap();
+        adopt::bring_up(&pins, &mut loaded, &interface, Policy::NativeOnly).unwrap();
         let answer = bed.places().fails(&["--iface", "cl", "--vip", "tcp/198.51.100.10:80=10.2.1.1:80"]);
         assert_says(&answer, 1, &["cl", "program"]);
     });
@@ -122,7 +123,8 @@ fn a_list_that_does_not_fit_is_refused_whole() {
         fs::write(bed.places().config(), text + &bed.service("udp", "udp", family, 7000, "")).unwrap();
         let daemon = bed.places().start();
         let receivers = bed.udp_at(|n| family.backend_at(n, 7000));
-        let send = |from| UdpSender::start(&bed.client, SocketAddr::new(from, 0), family.vip_at(7000), 500).unwrap();
+        let send =
+            |from| UdpSender::start(&bed.client, SocketAddr::new(from, 0), family.vip_at(7000), 500).unwrap();
         let denied = send(family.denied());
         wait_for("the load", || receivers[0].received() > 10);
         daemon.done(&["acl", "add", "10.1.0.66"]);
@@ -131,7 +133,7 @@ fn a_list_that_does_not_fit_is_refused_whole() {
         let file = bed.dir.join("many.txt");
         let many: String = (0..17).map(|n| format!("10.1.0.1\n192.0.2.{n}\n")).collect();
         fs::write(&file, many).unwrap();
-        let answer = daemon.weir(&["acl", "import", "--replace", file.to_str().unwrap()]);
+        let answer = daemon.weir(&["acl", "import", "--list", "deny", "--replace", file.to_str().unwrap()]);
         assert_says(&answer, 1, &["16", "acl_ipv4_prefixes"]);
         assert_eq!(daemon.json(&["status"])["generation"], generation);
         pause(100);
@@ -148,7 +150,14 @@ fn a_list_that_does_not_fit_is_refused_whole() {
 #[test]
 fn a_backend_that_is_this_host_is_refused() {
     bed(1, |bed| {
-        let answer = bed.places().fails(&["--iface", "cl", "--iface", "b1", "--vip", "tcp/198.51.100.10:80=10.2.1.254:80"]);
+        let answer = bed.places().fails(&[
+            "--iface",
+            "cl",
+            "--iface",
+            "b1",
+            "--vip",
+            "tcp/198.51.100.10:80=10.2.1.254:80",
+        ]);
         assert_says(&answer, 2, &["10.2.1.254", "this host itself", "another host"]);
         let daemon = bed.start("");
         let add = ["service", "add", "own", "--vip", "tcp/198.51.100.10:80", "--backend", "10.2.1.254:80"];

@@ -60,7 +60,7 @@ fn a_crash_and_a_restart_lose_nothing_and_leak_nothing() {
             daemon.crash();
             pause(300);
             daemon = bed.places().start();
-            assert_eq!(daemon.log().matches("Adopted").count(), 4, "{}", daemon.log());
+            assert_eq!(daemon.log().matches("\"adopted\"").count(), 4, "{}", daemon.log());
             assert_eq!(daemon.json(&["status"])["generation"], generation);
             let (same, after) = counters(&daemon);
             assert_eq!(same, epoch, "the counters go on");
