@@ -12,6 +12,9 @@ use crate::control::types::{Applied, Code, ExplainAnswer, ExplainQuery, Peer, Re
 use crate::explain::{self, Scene};
 use crate::model::Origin;
 
+/// How long a change waits for the ways to its new backends.
+const NEW_WAYS: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl Daemon {
     /// Answers one request.
     pub(super) async fn answer(&mut self, request: Request) -> Next {
@@ -84,6 +87,7 @@ impl Daemon {
 
     /// Puts another merged state in force and answers the one before; on failure that one is put back.
     async fn put(&mut self, merged: Merged, number: Number) -> Result<Merged, Refusal> {
+        self.learn_ways(&merged).await;
         let before = std::mem::replace(&mut self.state.merged, merged);
         match self.apply_desired(number).await {
             Ok(()) => Ok(before),
@@ -91,6 +95,20 @@ impl Daemon {
                 self.put_back(before).await;
                 Err(refusal)
             }
+        }
+    }
+
+    /// Learns the ways to backends that are new: a ring made without them would be made again a moment later, and flows
+    /// begun in between would have to be remembered one by one.
+    async fn learn_ways(&self, merged: &Merged) {
+        let mut fresh = start::backend_addresses(&merged.desired);
+        self.backends.send_if_modified(|tracked| {
+            fresh.retain(|addr| !tracked.contains(addr));
+            tracked.extend(&fresh);
+            !fresh.is_empty()
+        });
+        if !fresh.is_empty() {
+            start::wait_for_ways(&self.follower, &fresh, NEW_WAYS).await;
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
 
     let (backends, tracked) = watch::channel(backend_addresses(&merged.desired));
     let follower = NextHops::follow(tracked)?;
-    wait_for_ways(&follower, &merged.desired).await;
+    wait_for_ways(&follower, &backend_addresses(&merged.desired), FIRST_WAYS).await;
 
     let desired = Arc::new(merged.desired.clone());
     let now = Timestamp::now();
@@ -174,8 +174,7 @@ pub(super) fn backend_addresses(desired: &Desired) -> BTreeSet<IpAddr> {
 
 /// Waits until the way to every backend is known, or it is clear that it will not be soon: a restart must not make
 /// backends unresolved that the data path already reaches.
-async fn wait_for_ways(follower: &NextHops, desired: &Desired) {
-    let wanted = backend_addresses(desired);
+pub(super) async fn wait_for_ways(follower: &NextHops, wanted: &BTreeSet<IpAddr>, patience: Duration) {
     let mut ways = follower.ways();
     let known = ways.wait_for(|ways| {
         wanted.iter().all(|addr| match ways.get(addr) {
@@ -184,7 +183,7 @@ async fn wait_for_ways(follower: &NextHops, desired: &Desired) {
             None => false,
         })
     });
-    let _ = tokio::time::timeout(FIRST_WAYS, known).await;
+    let _ = tokio::time::timeout(patience, known).await;
 }
 
 /// The source-NAT ports to use where the configuration says nothing, after what it says has been checked.

@@ -1,5 +1,6 @@
 //! `weir run`: its flags. The daemon itself is `app`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -157,9 +158,25 @@ pub fn run(mut args: RunArgs, global: &Global) -> Result<(), Failure> {
     crate::app::run(args).map_err(failure)
 }
 
-/// A failure that the daemon chose itself, or exit code 1 with the whole chain of causes.
+/// A failure that the daemon chose itself; else, with the whole chain of causes, exit code 5 where the kernel did not
+/// permit something, or 1.
 pub(super) fn failure(error: anyhow::Error) -> Failure {
-    error.downcast::<Failure>().unwrap_or_else(|error| Failure::Failed(format!("{error:#}")))
+    let denied = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    };
+    error.downcast::<Failure>().unwrap_or_else(|error| {
+        let text = chain(&error);
+        if error.chain().any(denied) { Failure::NotPermitted(text) } else { Failure::Failed(text) }
+    })
+}
+
+/// The chain of causes, without those that the text before them has already told.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 const RUN_DIR: &str = "/run/weir";
@@ -191,5 +208,10 @@ mod tests {
         assert!(matches!(failure(error), Failure::NotPermitted(_)));
         let error = anyhow::anyhow!("inner").context("outer");
         assert_eq!(failure(error).to_string(), "outer: inner");
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = anyhow::Error::new(denied()).context(format!("mounting: {}; run as root", denied()));
+        let found = failure(error);
+        assert!(matches!(found, Failure::NotPermitted(_)));
+        assert_eq!(found.to_string().matches("permission denied").count(), 1, "{found}");
     }
 }
