@@ -63,6 +63,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
+        let mut words = MaybeUninit::uninit();
+        let key = service_key(&mut words, key);
         // SAFETY: as above; an update replaces the element whole.
         unsafe { maps::weir_services.get(key) }
     }
@@ -90,9 +92,9 @@ impl Tables for KernelTables {
     }
 }
 
-/// Room for an LPM key: the length in bits, then the address, as 32-bit words. Written word by word: the compiler would
-/// otherwise write the address as two 64-bit words across their alignment, which the verifier refuses on the stack.
-type LpmKey = MaybeUninit<[u32; 5]>;
+/// Room for an LPM key: the length in bits, then the address. Written by words: the compiler would otherwise write an IPv6
+/// address across their alignment, which the verifier refuses on the stack; so its key begins half a word in.
+type LpmKey = MaybeUninit<[u64; 3]>;
 
 #[inline(always)]
 fn lpm_key_v4<'a>(key: &'a mut LpmKey, addr: &Addr) -> &'a Key<[u8; 4]> {
@@ -107,15 +109,29 @@ fn lpm_key_v4<'a>(key: &'a mut LpmKey, addr: &Addr) -> &'a Key<[u8; 4]> {
 
 #[inline(always)]
 fn lpm_key_v6<'a>(key: &'a mut LpmKey, addr: &Addr) -> &'a Key<[u8; 16]> {
-    let [a, b, c, d] = words(addr);
-    let at: *mut u32 = key.as_mut_ptr().cast();
-    // SAFETY: as above, all five words.
+    let (high, low) = addr.words();
+    let at: *mut u64 = key.as_mut_ptr().cast();
+    // SAFETY: the last five words of six, the address by halves: the map reads it so.
     unsafe {
-        at.write_volatile(128);
-        at.add(1).write_volatile(a);
-        at.add(2).write_volatile(b);
-        at.add(3).write_volatile(c);
-        at.add(4).write_volatile(d);
+        at.cast::<u32>().add(1).write_volatile(128);
+        at.add(1).write_volatile(high.to_be());
+        at.add(2).write_volatile(low.to_be());
+        &*at.cast::<u32>().add(1).cast()
+    }
+}
+
+/// A service's key as three whole words: the map hashes it by words at once, and a word just written by bytes makes the
+/// CPU wait.
+#[inline(always)]
+fn service_key<'a>(words: &'a mut MaybeUninit<[u64; 3]>, key: &ServiceKey) -> &'a ServiceKey {
+    let (high, low) = key.addr.words();
+    let [p, q] = key.port.0;
+    let at: *mut u64 = words.as_mut_ptr().cast();
+    // SAFETY: all three words, of the key's size; any bytes are a key, and the words are aligned as it asks.
+    unsafe {
+        at.write_volatile(high.to_be());
+        at.add(1).write_volatile(low.to_be());
+        at.add(2).write_volatile(u64::from_ne_bytes([p, q, key.proto, 0, 0, 0, 0, 0]));
         &*at.cast()
     }
 }
