@@ -1,19 +1,19 @@
 //! The source check: one look-up gives the class, which says what happens to packets for a VIP and to all others.
 
-use proxy_common::{AclAction, AclClass, ConfigValue, DEFAULT_LIST, Reason, config_flag};
+use proxy_common::{AclAction, AclClass, DEFAULT_LIST, Reason, config_flag};
 
 use crate::outcome::Outcome;
 use crate::packet::Packet;
-use crate::tables::Tables;
+use crate::tables::{Switches, Tables};
 
 /// The class of the packet's source.
 #[inline(always)]
-pub(crate) fn class<T: Tables>(tables: &T, config: &ConfigValue, packet: &Packet) -> AclClass {
+pub(crate) fn class<T: Tables>(tables: &T, switches: Switches, packet: &Packet) -> AclClass {
     let flag = if packet.is_v4 { config_flag::ACL_V4 } else { config_flag::ACL_V6 };
-    if config.flags & flag == 0 {
+    if switches.flags & flag == 0 {
         return AclClass::default();
     }
-    tables.acl_class(config.acl_table, &packet.key.src, packet.is_v4).unwrap_or_default()
+    tables.acl_class(switches.acl_table, &packet.key.src, packet.is_v4).unwrap_or_default()
 }
 
 /// Whether one list drops every packet of the class, so that nothing more needs to be known to drop and count it.
@@ -26,23 +26,15 @@ pub(crate) fn drops_all(class: AclClass) -> bool {
 
 /// Enforces the class on a packet to a VIP.
 #[inline(always)]
-pub(crate) fn for_service(
-    class: AclClass,
-    config: &ConfigValue,
-    outcome: &mut Outcome,
-) -> Result<(), Reason> {
-    let default_drops = config.flags & config_flag::SERVICE_DEFAULT_DROP != 0;
+pub(crate) fn for_service(class: AclClass, switches: Switches, outcome: &mut Outcome) -> Result<(), Reason> {
+    let default_drops = switches.flags & config_flag::SERVICE_DEFAULT_DROP != 0;
     enforce(class.service_action, class.service_list, default_drops, outcome)
 }
 
 /// Enforces the class on any other packet.
 #[inline(always)]
-pub(crate) fn for_traffic(
-    class: AclClass,
-    config: &ConfigValue,
-    outcome: &mut Outcome,
-) -> Result<(), Reason> {
-    let default_drops = config.flags & config_flag::TRAFFIC_DEFAULT_DROP != 0;
+pub(crate) fn for_traffic(class: AclClass, switches: Switches, outcome: &mut Outcome) -> Result<(), Reason> {
+    let default_drops = switches.flags & config_flag::TRAFFIC_DEFAULT_DROP != 0;
     enforce(class.traffic_action, class.traffic_list, default_drops, outcome)
 }
 

@@ -43,12 +43,12 @@ pub(crate) fn handle<F: Frame, T: Tables, M: Memory>(
     work: &mut Work<'_, F, T, M>,
     class: AclClass,
 ) -> Option<Result<Reason, Reason>> {
-    let Work { frame, tables, memory, config, scratch } = work;
+    let Work { frame, tables, memory, config, switches, scratch } = work;
     let Scratch { packet, arrival, outcome, peer, .. } = &mut **scratch;
     let flow = memory.flow(&packet.key)?;
     let forward = flow.direction == Direction::Forward as u8;
     // Answers of our own flows are not subject to the ACL.
-    if forward && let Err(denied) = acl::for_service(class, config, outcome) {
+    if forward && let Err(denied) = acl::for_service(class, *switches, outcome) {
         return Some(Err(denied));
     }
     let backend = backend(*tables, flow);

@@ -25,7 +25,7 @@ fn handle_or_not<F: Frame, T: Tables, M: Memory>(
     work: &mut Work<'_, F, T, M>,
     class: AclClass,
 ) -> Option<Result<Reason, Reason>> {
-    let Work { frame, tables, memory, config, scratch } = work;
+    let Work { frame, tables, memory, config, switches, scratch } = work;
     let Scratch { packet, arrival, outcome, other: key, .. } = &mut **scratch;
     frame.reload();
     let inner_l4 = parse::error::follow(*frame, packet, key).ok()?;
@@ -35,7 +35,7 @@ fn handle_or_not<F: Frame, T: Tables, M: Memory>(
     };
     let forward = flow.direction == Direction::Forward as u8;
     // Answers of our own flows are not subject to the ACL.
-    if forward && let Err(denied) = acl::for_service(class, config, outcome) {
+    if forward && let Err(denied) = acl::for_service(class, *switches, outcome) {
         return Some(Err(denied));
     }
     outcome.service = flow.service;

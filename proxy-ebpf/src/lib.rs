@@ -33,5 +33,5 @@ mod work;
 pub use frame::Frame;
 pub use outcome::Outcome;
 pub use pipeline::decide;
-pub use tables::{ClaimError, FibHop, Memory, Tables};
+pub use tables::{ClaimError, FibHop, Memory, Switches, Tables};
 pub use work::{AlignedMac, Scratch};

@@ -10,7 +10,7 @@ use proxy_common::{
 use crate::frame::Frame;
 use crate::hash;
 use crate::outcome::Outcome;
-use crate::tables::{ClaimError, FibHop, Memory, Tables};
+use crate::tables::{ClaimError, FibHop, Memory, Switches, Tables};
 use crate::work::Scratch;
 
 /// The decision, with a scratch of its own.
@@ -144,6 +144,10 @@ impl Tables for MemoryTables {
 
     fn config(&self) -> Option<&ConfigValue> {
         Some(&self.config)
+    }
+
+    fn switches(&self) -> Option<Switches> {
+        Some(Switches { flags: self.config.flags, acl_table: self.config.acl_table })
     }
 
     fn filter_word(&self, word: u32) -> u64 {

@@ -29,7 +29,7 @@ fn begin_or_stop<F: Frame, T: Tables, M: Memory>(
     work: &mut Work<'_, F, T, M>,
     service: &ServiceValue,
 ) -> Result<Reason, Reason> {
-    let Work { frame, tables, memory, config, scratch } = work;
+    let Work { frame, tables, memory, config, scratch, .. } = work;
     let Scratch { packet, arrival, outcome, .. } = &mut **scratch;
     frame.reload();
     if packet.key.proto == proto::TCP && !packet.is_syn() {
@@ -59,7 +59,7 @@ fn enter<F: Frame, T: Tables, M: Memory>(
     service: &ServiceValue,
     pick: &Pick<'_>,
 ) -> Result<Reason, Reason> {
-    let Work { frame, tables, memory, config, scratch } = work;
+    let Work { frame, tables, memory, config, scratch, .. } = work;
     let Scratch { packet, arrival, outcome, peer: reply_key, other } = &mut **scratch;
     let ours = claim_port(*tables, *memory, packet, pick, arrival, reply_key, config.secret)?;
     if !ours {

@@ -52,20 +52,21 @@ fn run<F: Frame, T: Tables, M: Memory>(
         return Ok(Reason::NeighbourDiscovery);
     }
     let config = tables.config().ok_or(Reason::HelperFailed)?;
-    let class = acl::class(tables, config, packet);
+    let switches = tables.switches().ok_or(Reason::HelperFailed)?;
+    let class = acl::class(tables, switches, packet);
     let filter_bits = service::filter_bits(tables, packet);
     if filter_bits == 0 {
-        acl::for_traffic(class, config, outcome)?;
+        acl::for_traffic(class, switches, outcome)?;
         return Ok(Reason::NotOurs);
     }
     // Only answers of our own flows are above the ACL, and they come to source-NAT addresses.
     if acl::drops_all(class) && filter_bits & filter_bit::SNAT == 0 {
-        acl::for_traffic(class, config, outcome)?;
+        acl::for_traffic(class, switches, outcome)?;
     }
     let (dst_mac, src_mac) = rewrite::frame_macs(frame)?;
     *arrival = Arrival { dst_mac, src_mac, ifindex, now: tables.now() };
     frame.reload();
-    Ok(maybe_ours(&mut Work { frame, tables, memory, config, scratch }, class, filter_bits))
+    Ok(maybe_ours(&mut Work { frame, tables, memory, config, switches, scratch }, class, filter_bits))
 }
 
 /// Packets to an address whose bucket is marked: known flows, then services.
@@ -102,7 +103,7 @@ fn steer<F: Frame, T: Tables, M: Memory>(
     match service::find(tables, &work.scratch.packet) {
         Target::Other => {
             work.scratch.outcome.list = None;
-            acl::for_traffic(class, work.config, &mut work.scratch.outcome)?;
+            acl::for_traffic(class, work.switches, &mut work.scratch.outcome)?;
             Ok(Reason::NotOurs)
         }
         Target::Vip { pass } => {
@@ -122,7 +123,7 @@ fn steer<F: Frame, T: Tables, M: Memory>(
 fn admit<F, T, M>(work: &mut Work<'_, F, T, M>, class: AclClass, martian: bool) -> Result<(), Reason> {
     let Scratch { packet, outcome, .. } = &mut *work.scratch;
     outcome.list = None;
-    acl::for_service(class, work.config, outcome)?;
+    acl::for_service(class, work.switches, outcome)?;
     if martian {
         return Err(Reason::MartianSource);
     }
@@ -164,7 +165,7 @@ fn dsr_l2<F: Frame, T: Tables, M: Memory>(
     work: &mut Work<'_, F, T, M>,
     service: &ServiceValue,
 ) -> Result<Reason, Reason> {
-    let Work { frame, tables, memory, config, scratch } = work;
+    let Work { frame, tables, memory, config, scratch, .. } = work;
     let Scratch { packet, arrival, outcome, .. } = &mut **scratch;
     let pick = pick::stateless(*tables, *memory, config, service, packet)?;
     outcome.backend = pick.slot;

@@ -27,6 +27,15 @@ pub struct FibHop {
     pub src_mac: AlignedMac,
 }
 
+/// What says how the ACL is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switches {
+    /// Sum of `config_flag`s.
+    pub flags: u32,
+    /// Which of the two ACL tables is in force.
+    pub acl_table: u32,
+}
+
 /// What the daemon writes. Values that are more than a word or two are lent, since the kernel's stack has no room for them.
 pub trait Tables {
     /// Ticks (jiffies) since some moment, lower half; wraps.
@@ -34,6 +43,10 @@ pub trait Tables {
 
     /// The settings.
     fn config(&self) -> Option<&ConfigValue>;
+
+    /// The settings' flags and the number of the ACL table in force, read together: a switch of both must not be seen by
+    /// halves.
+    fn switches(&self) -> Option<Switches>;
 
     /// A word of the destination filter.
     fn filter_word(&self, word: u32) -> u64;

@@ -9,6 +9,7 @@ use proxy_common::{ConfigValue, FlowKey, Mac};
 
 use crate::outcome::Outcome;
 use crate::packet::Packet;
+use crate::tables::Switches;
 
 /// What is known of a packet, and room for the keys that the path makes. Its content between packets means nothing; all
 /// zero is valid.
@@ -29,6 +30,7 @@ pub(crate) struct Work<'a, F, T, M> {
     pub(crate) tables: &'a T,
     pub(crate) memory: &'a mut M,
     pub(crate) config: &'a ConfigValue,
+    pub(crate) switches: Switches,
     pub(crate) scratch: &'a mut Scratch,
 }
 

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_jiffies64};
 use proxy_common::{
     AclClass, Addr, BackendValue, ConfigValue, DestinationValue, ServiceKey, ServiceValue, SnatValue,
 };
-use proxy_ebpf::{AlignedMac, FibHop, Tables};
+use proxy_ebpf::{AlignedMac, FibHop, Switches, Tables};
 
 use super::maps;
 
@@ -19,6 +19,10 @@ pub(crate) struct KernelTables {
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+const _: () = assert!(
+    core::mem::offset_of!(ConfigValue, flags) % 8 == 0
+        && core::mem::offset_of!(ConfigValue, acl_table) == core::mem::offset_of!(ConfigValue, flags) + 4
+);
 const FIB_SUCCESS: i64 = 0;
 const FIB_PARAMS: i32 = 64;
 const _: () = assert!(size_of::<FibParams>() == 64);
@@ -34,6 +38,16 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn config(&self) -> Option<&ConfigValue> {
         maps::weir_config.get(0)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    fn switches(&self) -> Option<Switches> {
+        let config = maps::weir_config.get_ptr(0)?;
+        // SAFETY: both fields lie in one aligned word of the value, flags first (asserted below). Volatile, so that it is
+        // read once.
+        let word = unsafe { (&raw const (*config).flags).cast::<u64>().read_volatile() };
+        Some(Switches { flags: word as u32, acl_table: (word >> 32) as u32 })
     }
 
     #[inline(always)]

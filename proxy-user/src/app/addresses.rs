@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::daemon::Daemon;
 use crate::control::types::DetachAnswer;
-use crate::model::{Announce, Desired};
+use crate::model::{Announce, Desired, UnknownPort};
 use crate::net::announce::{self, Added, Announcer};
 use crate::net::host;
 use crate::net::link::{self, Link};
@@ -53,6 +53,7 @@ impl Daemon {
             .map(|service| service.vip.addr)
             .collect();
         let own = self.announcer.own().await?;
+        self.note_host_vips(&own).await?;
         if wanted.is_empty() && own.is_empty() {
             return Ok(());
         }
@@ -81,6 +82,24 @@ impl Daemon {
                 }
             });
         }
+        Ok(())
+    }
+
+    /// VIPs that the host has as addresses of its own, not from weir: clients lose the host's other services there.
+    async fn note_host_vips(&mut self, own: &BTreeSet<(u32, IpAddr)>) -> Result<()> {
+        let services = self.state.merged.desired.services.values();
+        let guarded: BTreeSet<IpAddr> = services
+            .filter(|service| service.unknown_port == UnknownPort::Drop)
+            .map(|service| service.vip.addr)
+            .collect();
+        let host = host::addresses(&self.netlink).await?;
+        self.problems.host_vips = host
+            .into_iter()
+            .filter(|found| {
+                guarded.contains(&found.addr.addr()) && !own.contains(&(found.index, found.addr.addr()))
+            })
+            .map(|found| found.addr.addr())
+            .collect();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Desired state into the maps: plan, write, remember what is installed. After any failure the maps are read again, so
 //! that the next plan starts from the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -180,13 +180,14 @@ pub(super) fn capacity(limits: &config::Limits) -> Capacity {
 /// The ways that can be used: answers of NAT flows come back by the interface that their requests left by, so weir must be
 /// attached to it.
 fn usable(desired: &Desired, ways: &Ways, ports: &Ports) -> BTreeMap<IpAddr, NextHop> {
-    let nat = |addr: &IpAddr| {
-        desired.services.values().any(|service| {
-            service.forward == Forward::Nat && service.backends.keys().any(|backend| backend.addr == *addr)
-        })
-    };
+    let nat: BTreeSet<IpAddr> = desired
+        .services
+        .values()
+        .filter(|service| service.forward == Forward::Nat)
+        .flat_map(|service| service.backends.keys().map(|backend| backend.addr))
+        .collect();
     ways.iter()
         .filter_map(|(addr, way)| way.as_ref().ok().map(|hop| (*addr, *hop)))
-        .filter(|(addr, hop)| ports.covers(hop.ifindex) || !nat(addr))
+        .filter(|(addr, hop)| ports.covers(hop.ifindex) || !nat.contains(addr))
         .collect()
 }

@@ -58,6 +58,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     pub(super) apply: Option<String>,
+    /// VIPs that are addresses of the host itself, whose other ports weir drops.
+    pub(super) host_vips: BTreeSet<IpAddr>,
 }
 
 /// The daemon.
@@ -216,7 +218,12 @@ impl Daemon {
         let ended = api.prune(Timestamp::now());
         match crate::catalog::merge(&self.state.base, &api, Timestamp::now(), self.settings.limits) {
             Ok(merged) => self.state.merged = merged,
-            Err(error) => tracing::error!(%error, "the state without what has expired is refused"),
+            Err(error) => {
+                tracing::error!(%error, "the state without what has expired is refused");
+                // Looked at again with the next change, not at once and for ever.
+                self.state.merged.next_expiry = None;
+                return;
+            }
         }
         match self.apply_desired(Number::Next).await {
             Ok(()) => {

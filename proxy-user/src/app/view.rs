@@ -17,10 +17,17 @@ impl Daemon {
     pub(super) fn publish(&self) {
         let ways = self.follower.ways().borrow().clone();
         let merged = &self.state.merged;
+        // A large ACL is copied when it changes, not with each neighbour that does.
+        let shown = self.end.view();
+        let (desired, api) = if shown.generation == self.state.generation {
+            (shown.desired.clone(), shown.api.clone())
+        } else {
+            (Arc::new(merged.desired.clone()), Arc::new(self.state.api.clone()))
+        };
         self.end.publish(View {
             generation: self.state.generation,
-            desired: Arc::new(merged.desired.clone()),
-            api: Arc::new(self.state.api.clone()),
+            desired,
+            api,
             orphaned_lists: merged.orphaned_lists.clone(),
             orphaned_services: merged.orphaned_services.clone(),
             started_at: self.started_at,
@@ -68,6 +75,14 @@ impl Daemon {
             .collect();
         warnings.extend(self.state.merged.warnings.iter().cloned());
         warnings.extend(self.kernel.warnings.iter().map(|found| warning("backend", found.to_string())));
+        for addr in &self.problems.host_vips {
+            warnings.push(warning(
+                "vip_is_host_address",
+                format!(
+                    "{addr} is an address of this host: whatever else the host serves there (SSH, say) is dropped as                      unknown_port; use an address of its own for the VIP, or set unknown_port = \"pass\" for its services"
+                ),
+            ));
+        }
         for (addr, way) in ways {
             match way {
                 Err(error) => warnings.push(warning("backend_unreachable", format!("{addr}: {error}"))),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{ApiState, Change, Merged, Refusal, merge};
+use super::merge::merge_after;
+use super::{ApiState, Change, Merged, Refusal};
 use crate::config::Limits;
 use crate::control::types::{Code, Counts, Item, Operation, Outcome};
 use crate::model::Desired;
@@ -69,7 +70,7 @@ impl ApiState {
         limits: Limits,
     ) -> Result<(Changed, Merged), Refusal> {
         let changed = self.change(base, change, now)?;
-        let merged = merge(base, &changed.api, now, limits)?;
+        let merged = merge_after(base, &changed.api, self, now, limits)?;
         Ok((changed, merged))
     }
 

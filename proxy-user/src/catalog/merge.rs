@@ -30,6 +30,18 @@ pub struct Merged {
 /// # Errors
 /// What [`crate::config::semantic_check_within`] finds wrong, such as two lists of one order.
 pub fn merge(base: &Desired, api: &ApiState, now: Timestamp, limits: Limits) -> Result<Merged, Refusal> {
+    merge_after(base, api, api, now, limits)
+}
+
+/// Merges a change of the API's state. What claims an order or a VIP of the base is set aside if it stood in `old` already,
+/// so that an edit of the file never refuses a start; a change that claims one is refused.
+pub(super) fn merge_after(
+    base: &Desired,
+    api: &ApiState,
+    old: &ApiState,
+    now: Timestamp,
+    limits: Limits,
+) -> Result<Merged, Refusal> {
     let mut merged = Merged {
         desired: base.clone(),
         orphaned_lists: Vec::new(),
@@ -41,10 +53,35 @@ pub fn merge(base: &Desired, api: &ApiState, now: Timestamp, limits: Limits) -> 
         list.entries.retain(|_, entry| entry.expires_at.is_none_or(|end| end > now));
     }
     for (name, part) in &api.lists {
-        merged.join_list(name, part, now);
+        let stood = old.lists.get(name).and_then(|list| list.definition);
+        match part.definition {
+            Some(own)
+                if stood == part.definition
+                    && base
+                        .acl
+                        .lists
+                        .iter()
+                        .any(|(other, list)| other != name && list.order == own.order) =>
+            {
+                merged.orphan_list(name, part, "the configuration has a list of the same order now");
+            }
+            _ => merged.join_list(name, part, now),
+        }
     }
     for (name, part) in &api.services {
-        merged.join_service(name, part);
+        let stood = old.services.get(name).and_then(|service| service.definition);
+        match part.definition {
+            Some(own)
+                if stood == part.definition
+                    && base
+                        .services
+                        .iter()
+                        .any(|(other, service)| other != name && service.vip == own.vip) =>
+            {
+                merged.orphan_service(name, "the configuration has a service of the same VIP now");
+            }
+            _ => merged.join_service(name, part),
+        }
     }
     merged.next_expiry = next_expiry(&merged.desired);
     merged.warnings.extend(check(&merged.desired, limits)?);
