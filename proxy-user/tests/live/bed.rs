@@ -13,7 +13,7 @@ use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use proxy_user::lab::{Namespace, Port, Route, Veth};
+use proxy_user::lab::{Namespace, Port, Route, Veth, left_out};
 
 /// An IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(crate) fn bed(backends: usize, test: impl FnOnce(&Bed) + Send + 'static) {
 pub(crate) fn sandbox(test: impl FnOnce(PathBuf, Namespace) + Send + 'static) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("left out: needs root for namespaces, bpf and XDP");
+        left_out("needs root for namespaces, bpf and XDP");
         return;
     }
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

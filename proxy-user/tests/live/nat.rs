@@ -1,10 +1,10 @@
 //! Full NAT with real peers.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use proxy_user::lab::run_in;
 use proxy_user::lab::udp::UdpSender;
+use proxy_user::lab::{left_out, run_in};
 
 use crate::bed::{Bed, FAMILIES, Family, bed};
 use crate::traffic::wait_for;
@@ -53,13 +53,13 @@ fn curl(bed: &Bed, family: Family) {
     let run = || Command::new("curl").args(["-sS", "--max-time", "5", &url]).output();
     match run_in(&bed.client, run).unwrap() {
         Ok(output) => assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr)),
-        Err(error) => eprintln!("left out: curl ({error})"),
+        Err(error) => left_out(&format!("curl ({error})")),
     }
 }
 
 fn iperf3(bed: &Bed) {
     if let Err(error) = Command::new("iperf3").arg("--version").output() {
-        eprintln!("left out: iperf3 ({error})");
+        left_out(&format!("iperf3 ({error})"));
         return;
     }
     // Control and data connections must meet at one server: one backend's service.
@@ -68,7 +68,9 @@ fn iperf3(bed: &Bed) {
         .iter()
         .take(1)
         .map(|backend| {
-            run_in(&backend.space, || Command::new("iperf3").args(["-s", "-1", "-p", "5201"]).spawn())
+            run_in(&backend.space, || {
+                Command::new("iperf3").args(["-s", "-1", "-p", "5201"]).stdout(Stdio::null()).spawn()
+            })
         })
         .collect();
     let client = ["-c", "198.51.100.11", "-p", "5201", "-t", "1", "-J"];
