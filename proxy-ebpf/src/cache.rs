@@ -24,7 +24,8 @@ pub(crate) struct Query {
     pub(crate) previous: u16,
 }
 
-/// The owner, current or previous, that the packet's flow belongs to.
+/// The slot that the packet's flow belongs to: the current owner, the previous one, or, where the ring has changed more
+/// than once while it settles, the owner in between that is remembered.
 // Few packets meet a slot in change: a call keeps this off the others' stack.
 #[inline(never)]
 pub(crate) fn choose<M: Memory>(memory: &mut M, config: &ConfigValue, packet: &Packet, query: Query) -> u16 {
@@ -36,7 +37,7 @@ pub(crate) fn choose<M: Memory>(memory: &mut M, config: &ConfigValue, packet: &P
     let is_syn = packet.is_syn();
     // A SYN decides anew; every other packet follows what is remembered.
     if !is_syn && let Some(slot) = memory.cache_line(line).and_then(|line| refresh(line, entry)) {
-        return if slot == current { current } else { previous };
+        return slot;
     }
     let is_udp = packet.key.proto == proto::UDP && packet.icmp == Icmp::None;
     // UDP has no first packet. What has been silent since the change for as long as a UDP flow lives is new.

@@ -70,7 +70,11 @@ pub(crate) fn stateless<'a, T: Tables, M: Memory>(
     };
     let query = cache::Query { now: tables.now(), changed_at: service.changed_at, current, previous };
     let slot = cache::choose(memory, config, packet, query);
-    Ok(if slot == current { now } else { before })
+    if slot == current {
+        return Ok(now);
+    }
+    // An owner between the two, of a flow begun between two changes; if it is gone, the previous one as for a miss.
+    Ok(if slot == previous { before } else { usable(tables, service, slot).unwrap_or(before) })
 }
 
 #[inline(always)]

@@ -115,3 +115,27 @@ fn all_stay(talks: &mut [(Talk, usize)]) {
     let moved: Vec<_> = talks.iter_mut().filter_map(moved).collect();
     assert!(moved.is_empty(), "connections that stand were moved: {moved:?}");
 }
+
+#[test]
+fn connections_begun_between_two_changes_stay() {
+    bed(3, |bed| {
+        bed.share_vips();
+        let daemon = bed.start("");
+        for (family, n) in FAMILIES.into_iter().zip(["4", "6"]) {
+            let _direct = bed.http_at(|_| family.vip_at(8080));
+            let service = format!("web{n}");
+            let to = family.vip_at(8080);
+            let vip = format!("tcp/{to}");
+            let backends: Vec<_> = (1..=3).map(|n| family.backend_at(n, 8080).to_string()).collect();
+            let add = ["service", "add", &service, "--vip", &vip, "--forward", "dsr-l2", "--backend"];
+            daemon.done(&[&add[..], &[&backends[0]]].concat());
+            let mut before = talks(bed, to, 20);
+            daemon.done(&["backend", "add", &service, &backends[1]]);
+            let mut between = talks(bed, to, 40);
+            all_stay(&mut before);
+            daemon.done(&["backend", "add", &service, &backends[2]]);
+            all_stay(&mut before);
+            all_stay(&mut between);
+        }
+    });
+}

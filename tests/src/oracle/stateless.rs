@@ -35,11 +35,8 @@ impl Oracle {
             (Some(now), Some(before)) if current != previous => {
                 let syn = is_syn(&arrival.parsed);
                 let udp = tuple.proto == proto::UDP && !is_error;
-                if self.remembered(service, tuple, syn, udp, current, previous) == current {
-                    now
-                } else {
-                    before
-                }
+                let slot = self.remembered(service, tuple, syn, udp, current, previous);
+                if slot == current { now } else { self.usable(service, slot).unwrap_or(before) }
             }
             (Some(now), None) => now,
             (_, Some(before)) => before,
@@ -68,7 +65,7 @@ impl Oracle {
         let age = (self.now >> 8) & 0xffff;
         if !syn && let Some(hit) = line.iter_mut().flatten().find(|place| place.0 == tuple) {
             hit.2 = age;
-            return if hit.1 == current { current } else { previous };
+            return hit.1;
         }
         let changed_at = self.installed_at.wrapping_sub(service.changed_ago);
         let owner = if syn || (udp && self.now.wrapping_sub(changed_at) > config.udp_ticks) {
