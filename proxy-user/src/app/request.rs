@@ -60,7 +60,13 @@ impl Daemon {
             dry_run,
             counts: changed.counts,
             items: changed.items,
-            warnings: merged.warnings.clone(),
+            // What stood before is told by `status`, not with every change.
+            warnings: merged
+                .warnings
+                .iter()
+                .filter(|warning| !self.state.merged.warnings.contains(warning))
+                .cloned()
+                .collect(),
         };
         if dry_run || !changed.changed {
             let ways = self.follower.ways().borrow().clone();
