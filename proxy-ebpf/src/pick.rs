@@ -65,12 +65,16 @@ pub(crate) fn stateless<'a, T: Tables, M: Memory>(
     let Some(before) = usable(tables, service, previous) else {
         return usable(tables, service, current).ok_or(Reason::NoBackend);
     };
-    let Some(now) = usable(tables, service, current) else {
-        return Ok(before);
-    };
-    let query = cache::Query { now: tables.now(), changed_at: service.changed_at, current, previous };
+    // Nobody owns the slot now where all backends drain: flows from before go on, and no other begins.
+    if current == 0 && packet.is_syn() {
+        return Err(Reason::NoBackend);
+    }
+    let now = if current == 0 { Some(before) } else { usable(tables, service, current) };
+    let Some(now) = now else { return Ok(before) };
+    let query =
+        cache::Query { now: tables.now(), changed_at: service.changed_at, current: now.slot, previous };
     let slot = cache::choose(memory, config, packet, query);
-    if slot == current {
+    if slot == now.slot {
         return Ok(now);
     }
     // An owner between the two, of a flow begun between two changes; if it is gone, the previous one as for a miss.

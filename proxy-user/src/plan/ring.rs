@@ -6,6 +6,7 @@ use proxy_common::{RingBlock, ServiceValue, ring_owners, ring_slot};
 
 use super::Installed;
 use super::blocks::{block_count, ring_parts};
+use super::maglev::Maglev;
 
 /// A ring in force.
 #[derive(Debug)]
@@ -44,6 +45,11 @@ impl RingInForce {
                 ring_slot(*owner, previous.unwrap_or(*owner))
             })
             .collect()
+    }
+
+    /// A ring of this one's length that nobody owns.
+    pub(super) fn ownerless(&self) -> Maglev {
+        Maglev { members: Vec::new(), owners: vec![0; self.slots.len()], digest: 0 }
     }
 
     /// Whether the owners are these.

@@ -139,7 +139,15 @@ impl Compiler<'_> {
         let installed = self.installed.services.get(key);
         let now = self.clock.now;
         let weights = backends.iter().map(|backend| (backend.addr, backend.weight)).collect();
-        let Some(maglev) = Maglev::build(self.seed, &weights) else {
+        let in_force =
+            installed.and_then(|service| RingInForce::read(self.installed, service, now, self.settle_ticks));
+        let maglev = Maglev::build(self.seed, &weights);
+        // Backends that all drain keep their flows in a ring without owners, as long as flows are remembered.
+        let remembering =
+            forward == Forward::DsrL2 && self.keep_history && !taking_packets(backends).is_empty();
+        let Some(maglev) =
+            maglev.or_else(|| in_force.as_ref().filter(|_| remembering).map(RingInForce::ownerless))
+        else {
             let changed_at =
                 installed.filter(|service| service.ring == 0).map_or(now, |service| service.changed_at);
             return Ok(PlacedRing { word: 0, slots: Vec::new(), digest: 0, changed_at });
@@ -151,8 +159,6 @@ impl Compiler<'_> {
             .iter()
             .map(|owner| members.get(usize::from(*owner)).copied().unwrap_or(0))
             .collect();
-        let in_force =
-            installed.and_then(|service| RingInForce::read(self.installed, service, now, self.settle_ticks));
         let slots = match (&in_force, forward) {
             (Some(in_force), Forward::DsrL2) if self.keep_history => {
                 let taking: Vec<u16> = taking_packets(backends);

@@ -38,6 +38,14 @@ impl Oracle {
                 let slot = self.remembered(service, tuple, syn, udp, current, previous);
                 if slot == current { now } else { self.usable(service, slot).unwrap_or(before) }
             }
+            (None, Some(before)) if current == 0 => {
+                if is_syn(&arrival.parsed) {
+                    return Err(Reason::NoBackend);
+                }
+                let udp = tuple.proto == proto::UDP && !is_error;
+                let slot = self.remembered(service, tuple, false, udp, previous, previous);
+                self.usable(service, slot).unwrap_or(before)
+            }
             (Some(now), None) => now,
             (_, Some(before)) => before,
             (None, None) => return Err(Reason::NoBackend),

@@ -113,13 +113,17 @@ fn assert_prefix(old: &Installed, now: &Installed, new: &Installed, sources: &[I
         let ring = ring(now, value);
         let steered = |image: &Installed| image.services.get(key).is_some_and(|service| service.ring != 0);
         assert!(!ring.is_empty() || !steered(old) || !steered(new), "{key:?} lost its ring");
+        let ownerless = ring.iter().all(|(owner, _)| *owner == 0);
         for (owner, previous) in ring {
-            let states = [owner, previous].map(|slot| {
+            for slot in [owner, previous].into_iter().filter(|slot| *slot != 0) {
                 let backend = now.backends.get(&slot).expect("a ring names slots in use");
                 assert_eq!(backend.service, value.id);
-                BackendState::from_byte(backend.state)
-            });
-            let [state, _] = states;
+            }
+            if owner == 0 {
+                assert!(ownerless, "a slot without an owner in a ring that has some");
+                continue;
+            }
+            let state = BackendState::from_byte(now.backends[&owner].state);
             assert_eq!(state, BackendState::Active, "an owner takes new flows");
             assert_pool(now, &now.backends[&owner]);
         }

@@ -92,6 +92,20 @@ fn draining_waits_until_the_ring_has_changed() {
 }
 
 #[test]
+fn flows_of_a_stateless_service_go_on_while_all_its_backends_drain() {
+    let mut world = World::default();
+    world.service("web", Forward::DsrL2, "198.51.100.1", &THREE);
+    let (image, plan) = world.apply(&Installed::default());
+    let key = plan.names.services["web"].key;
+    let before = ring(&image, &image.services[&key]);
+    world.desired.services.get_mut("web").unwrap().backends.values_mut().for_each(|found| found.weight = 0);
+    let (image, _) = world.apply(&image);
+    let during = ring(&image, &image.services[&key]);
+    assert!(before.iter().zip(&during).all(|(old, new)| *new == (0, old.0)), "no owner, and the one before");
+    assert!(world.plan(&image).unwrap().steps.is_empty());
+}
+
+#[test]
 fn unreachable_backends_are_reported_and_left_out() {
     let mut world = World::default();
     world.service("dsr", Forward::DsrL2, "198.51.100.1", &THREE);
