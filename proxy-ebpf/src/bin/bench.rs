@@ -109,11 +109,25 @@ mod programs {
         if *patched != 0 && start + V4_WORDS * 8 <= end {
             // SAFETY: both fields are within the headers compared above; packets may be read at any alignment.
             unsafe {
-                ((start + address) as *mut u32).write_unaligned(flow as u32);
-                ((start + port) as *mut u16).write_unaligned((flow >> 32) as u16);
+                ((start + address) as *mut u32).write_unaligned(address_of(flow));
+                ((start + port) as *mut u16).write_unaligned(port_of(flow));
             }
         }
         Some(*target)
+    }
+
+    /// The address of a flow's number: its lower half.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the lower half")]
+    fn address_of(flow: u64) -> u32 {
+        flow as u32
+    }
+
+    /// The port of a flow's number: the 16 bits above the address.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes 16 bits")]
+    fn port_of(flow: u64) -> u16 {
+        (flow >> 32) as u16
     }
 
     #[inline(always)]
