@@ -69,6 +69,10 @@ impl Daemon {
         }
         for addr in wanted {
             let Some(link) = self.link_for(&links, addr).await? else { continue };
+            for (index, _) in own.iter().filter(|(index, other)| *other == addr && *index != link.index) {
+                self.announcer.remove(*index, addr).await?;
+                tracing::info!(%addr, "VIP address taken off the interface that it was on before");
+            }
             if own.contains(&(link.index, addr)) {
                 continue;
             }

@@ -201,7 +201,7 @@ impl Daemon {
         }
         self.reapply().await;
         self.follow_addresses().await;
-        let changed = self.state.generation != generation;
+        let changed = self.state.generation != generation || *self.ports.wanted() != wanted_before;
         if changed {
             self.record(Origin::File, by, "configuration reloaded".into());
         }

@@ -107,8 +107,10 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
         tasks: tokio::task::JoinSet::new(),
         _lock: lock,
     };
+    // Opened before anything is applied: a start that cannot listen changes nothing in the kernel.
+    let listeners = daemon.open().await?;
     daemon.first_apply().await?;
-    daemon.listen(door, metrics).await?;
+    daemon.serve(listeners, door, metrics);
     Ok(daemon)
 }
 
@@ -141,26 +143,38 @@ impl Daemon {
     }
 
     /// Opens the socket and the metrics listener, and says so.
-    async fn listen(&mut self, door: crate::control::door::Door, metrics: Arc<Metrics>) -> Result<()> {
+    async fn open(&self) -> Result<Listeners> {
+        let metrics = match self.args.metrics.or(self.settings.metrics_listen) {
+            Some(address) => Some(metrics::listen(address).await?),
+            None => None,
+        };
         let path = self
             .settings
             .api_socket
             .clone()
             .unwrap_or_else(|| self.args.places.socket(self.args.socket.as_ref()));
         let group = self.settings.api_group.as_deref().map(group_id).transpose()?;
-        let socket = Socket::bind(&path, group)?;
+        Ok(Listeners { api: Socket::bind(&path, group)?, path, metrics })
+    }
+
+    /// Answers on the listeners, and says so.
+    fn serve(&mut self, listeners: Listeners, door: crate::control::door::Door, metrics: Arc<Metrics>) {
         self.publish();
-        self.tasks.spawn(server::serve(socket, door.clone(), metrics.clone()));
-        if let Some(address) = self.args.metrics.or(self.settings.metrics_listen) {
-            let listener = metrics::listen(address).await?;
-            tracing::info!(address = %listener.local_addr()?, "metrics");
+        self.tasks.spawn(server::serve(listeners.api, door.clone(), metrics.clone()));
+        if let Some(listener) = listeners.metrics {
             self.tasks.spawn(metrics::serve(listener, door, metrics));
         }
         let interfaces = self.ports.attached_names().join(", ");
-        tracing::info!(generation = self.state.generation, interfaces, socket = %path.display(), "ready");
+        tracing::info!(generation = self.state.generation, interfaces, socket = %listeners.path.display(), "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        Ok(())
     }
+}
+
+/// The API's socket and that of the metrics.
+struct Listeners {
+    api: Socket,
+    path: std::path::PathBuf,
+    metrics: Option<tokio::net::TcpListener>,
 }
 
 /// The addresses of all backends.

@@ -74,7 +74,10 @@ impl Daemon {
             .map(|found| warning("configuration", found.to_string()))
             .collect();
         warnings.extend(self.state.merged.warnings.iter().cloned());
-        warnings.extend(self.kernel.warnings.iter().map(|found| warning("backend", found.to_string())));
+        // Where weir is not attached to the way out, that is the cause to tell, and it is told below.
+        let covered = |addr| !matches!(ways.get(&addr), Some(Ok(hop)) if !self.ports.covers(hop.ifindex));
+        let troubles = self.kernel.warnings.iter().filter(|found| covered(found.backend.addr));
+        warnings.extend(troubles.map(|found| warning("backend", found.to_string())));
         for addr in &self.problems.host_vips {
             warnings.push(warning(
                 "vip_is_host_address",
@@ -127,7 +130,15 @@ impl Daemon {
         let mut health = BTreeMap::new();
         for (service, wanted) in &self.state.merged.desired.services {
             for backend in wanted.backends.keys() {
+                let uncovered =
+                    matches!(ways.get(&backend.addr), Some(Ok(hop)) if !self.ports.covers(hop.ifindex));
                 let found = match ways.get(&backend.addr) {
+                    Some(Ok(_)) if uncovered => BackendHealth {
+                        detail: Some(
+                            "its way leads out of an interface that weir is not attached to: add it to the configuration".into(),
+                        ),
+                        ..BackendHealth::default()
+                    },
                     None => BackendHealth { detail: Some("the way to it is being looked up".into()), ..BackendHealth::default() },
                     Some(Err(error)) => BackendHealth { detail: Some(error.to_string()), ..BackendHealth::default() },
                     Some(Ok(hop)) => BackendHealth {
@@ -145,10 +156,10 @@ impl Daemon {
                     .iter()
                     .find(|warning| warning.service == *service && warning.backend == *backend);
                 let found = match trouble {
-                    Some(warning) => {
+                    Some(warning) if !uncovered => {
                         BackendHealth { up: false, detail: Some(warning.trouble.to_string()), ..found }
                     }
-                    None => found,
+                    _ => found,
                 };
                 health.insert((service.clone(), *backend), found);
             }

@@ -31,6 +31,14 @@ pub(super) fn import(args: &ImportArgs, global: &Global, output: &Output) -> Res
             args.file.display()
         )));
     }
+    if args.replace && read.entries.is_empty() && text.trim().is_empty() {
+        // What a failed download leaves behind must not take a list's protection away.
+        return Err(Failure::Failed(format!(
+            "{} is empty, so list {} was not replaced; to empty the list on purpose, give a file with a comment line (#)",
+            args.file.display(),
+            args.list
+        )));
+    }
     let daemon = Daemon::reach(global)?;
     let applied = if args.replace {
         replace(args, read, &daemon, output)?
