@@ -83,10 +83,24 @@ pub const fn ring_slot(current: u16, previous: u16) -> u32 {
     ((previous as u32) << 16) | current as u32
 }
 
+/// Marks a slot whose owner is again the one before the changes, while flows begun in between may be remembered. Above
+/// every backend slot's number.
+pub const RING_REMEMBERS: u32 = 1 << 31;
+
+const _: () = assert!(crate::limits::BACKENDS <= RING_REMEMBERS >> 16);
+
+/// Whether flows of a slot may be elsewhere than with its owner.
+#[inline(always)]
+#[must_use]
+pub const fn ring_remembers(slot: u32) -> bool {
+    let (current, previous) = ring_owners(slot);
+    current != previous || slot & RING_REMEMBERS != 0
+}
+
 /// Current and previous owner of a ring slot.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "takes the two halves")]
 pub const fn ring_owners(slot: u32) -> (u16, u16) {
-    (slot as u16, (slot >> 16) as u16)
+    (slot as u16, ((slot & !RING_REMEMBERS) >> 16) as u16)
 }

@@ -37,7 +37,10 @@ mod stats;
 
 pub use acl::{AclAction, AclClass, DEFAULT_LIST, ListName, MANAGEMENT_LIST};
 pub use addr::{Addr, Mac, Port, proto};
-pub use backend::{BackendState, BackendValue, RingBlock, backend_flag, ring_owners, ring_slot};
+pub use backend::{
+    BackendState, BackendValue, RING_REMEMBERS, RingBlock, backend_flag, ring_owners, ring_remembers,
+    ring_slot,
+};
 pub use config::{ConfigValue, SCHEMA_MAGIC, SCHEMA_VERSION, SchemaValue, config_flag};
 pub use flow::{CacheLine, Direction, FlowKey, FlowState, FlowValue, flow_flag};
 pub use reason::{Class, Reason};

@@ -2,6 +2,7 @@
 
 use proxy_common::{
     BackendState, BackendValue, ConfigValue, FlowKey, Reason, ServiceValue, limits, ring_owners,
+    ring_remembers,
 };
 
 use crate::cache;
@@ -16,14 +17,14 @@ pub(crate) struct Pick<'a> {
     pub(crate) backend: &'a BackendValue,
 }
 
-/// The owners of the flow's ring slot: now, and before the last change.
+/// The flow's ring slot: its owners now and before the last change ([`ring_owners`]).
 #[inline(always)]
-pub(crate) fn owners<T: Tables>(
+fn ring_slot<T: Tables>(
     tables: &T,
     config: &ConfigValue,
     service: &ServiceValue,
     key: &FlowKey,
-) -> Result<(u16, u16), Reason> {
+) -> Result<u32, Reason> {
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of the ring word")]
     let (first_block, length) = ((service.ring >> 32) as u32, service.ring as u32);
     if length == 0 {
@@ -31,8 +32,7 @@ pub(crate) fn owners<T: Tables>(
     }
     let index = hash::ring_index(hash::flow_hash(config.seed, key), length);
     let block = first_block + index / limits::RING_BLOCK_SLOTS;
-    let slot = tables.ring_slot(block, index % limits::RING_BLOCK_SLOTS).ok_or(Reason::HelperFailed)?;
-    Ok(ring_owners(slot))
+    tables.ring_slot(block, index % limits::RING_BLOCK_SLOTS).ok_or(Reason::HelperFailed)
 }
 
 /// The backend for a new NAT flow: the slot's owner now.
@@ -43,7 +43,7 @@ pub(crate) fn for_new_flow<'a, T: Tables>(
     service: &ServiceValue,
     key: &FlowKey,
 ) -> Result<Pick<'a>, Reason> {
-    let (current, previous) = owners(tables, config, service, key)?;
+    let (current, previous) = ring_owners(ring_slot(tables, config, service, key)?);
     // The previous owner steps in for the moment between a backend's end and the ring without it.
     usable(tables, service, current).or_else(|| usable(tables, service, previous)).ok_or(Reason::NoBackend)
 }
@@ -58,8 +58,9 @@ pub(crate) fn stateless<'a, T: Tables, M: Memory>(
     service: &ServiceValue,
     packet: &Packet,
 ) -> Result<Pick<'a>, Reason> {
-    let (current, previous) = owners(tables, config, service, &packet.key)?;
-    if current == previous {
+    let slot = ring_slot(tables, config, service, &packet.key)?;
+    let (current, previous) = ring_owners(slot);
+    if !ring_remembers(slot) {
         return usable(tables, service, current).ok_or(Reason::NoBackend);
     }
     let Some(before) = usable(tables, service, previous) else {

@@ -2,7 +2,7 @@
 //! there stay.
 
 use proxy_common::limits::RING_BLOCK_SLOTS;
-use proxy_common::{RingBlock, ServiceValue, ring_owners, ring_slot};
+use proxy_common::{RING_REMEMBERS, RingBlock, ServiceValue, ring_owners, ring_remembers, ring_slot};
 
 use super::Installed;
 use super::blocks::{block_count, ring_parts};
@@ -42,7 +42,11 @@ impl RingInForce {
                 let (present, before) = ring_owners(self.at(place, owners.len() as u64));
                 let settled = if self.unsettled { before } else { present };
                 let previous = [settled, present].into_iter().find(|slot| *slot != 0 && in_use(*slot));
-                ring_slot(*owner, previous.unwrap_or(*owner))
+                let slot = ring_slot(*owner, previous.unwrap_or(*owner));
+                // Back with the owner before, while flows begun with another in between are remembered.
+                let between = present != *owner && present != 0 && in_use(present);
+                let remembers = self.unsettled && (between || self.remembers(place, owners.len() as u64));
+                if previous == Some(*owner) && remembers { slot | RING_REMEMBERS } else { slot }
             })
             .collect()
     }
@@ -63,6 +67,10 @@ impl RingInForce {
         self.slots == slots
     }
 
+    fn remembers(&self, place: u64, length: u64) -> bool {
+        self.at(place, length) & RING_REMEMBERS != 0
+    }
+
     /// The slot that most flows of a slot of a ring of `length` slots are in. Slots are equal shares of the flow hash,
     /// whatever the ring's length, so the one under the middle is it.
     fn at(&self, place: u64, length: u64) -> u32 {
@@ -78,10 +86,7 @@ pub(super) fn fresh(owners: &[u16]) -> Vec<u32> {
 
 /// Whether some slot's previous owner is another.
 pub(super) fn is_unsettled(slots: &[u32]) -> bool {
-    slots.iter().any(|slot| {
-        let (owner, previous) = ring_owners(*slot);
-        owner != previous
-    })
+    slots.iter().any(|slot| ring_remembers(*slot))
 }
 
 /// Slots as blocks; the rest of the last one is 0.
