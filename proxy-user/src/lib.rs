@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod registry;
 pub mod store;

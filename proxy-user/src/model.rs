@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,6 +11,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+mod discovery;
+
+pub use discovery::{Combine, Discovery, Guard, HealthCheck, Probe, Publish, SourceRef};
 
 /// Who set an object. A reload of the file touches only what the file set.
 #[derive(
@@ -23,6 +28,8 @@ pub enum Origin {
     Flag,
     /// The control API.
     Api,
+    /// A registry; which one, the backend's sources say.
+    Registry,
 }
 
 /// What a list does with a source.
@@ -272,6 +279,12 @@ pub struct Service {
     pub origin: Origin,
     /// Backends.
     pub backends: BTreeMap<BackendAddr, Backend>,
+    /// Where further backends come from.
+    pub discovery: Option<Arc<Discovery>>,
+    /// How backends are checked; none for not at all.
+    pub health: Option<Arc<HealthCheck>>,
+    /// Where the VIP is registered.
+    pub publish: Vec<Arc<Publish>>,
 }
 
 /// Source-NAT pool of the configuration; empty address lists mean the egress interface's own address.

@@ -224,6 +224,7 @@ pub(super) fn set_by(origin: Origin) -> &'static str {
         Origin::File => "set by the configuration file",
         Origin::Flag => "set by a flag of weir run",
         Origin::Api => "set by the API",
+        Origin::Registry => "found in a registry",
     }
 }
 

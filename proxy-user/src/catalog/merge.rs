@@ -137,6 +137,9 @@ impl Merged {
                 syn_budget: own.syn_budget,
                 origin: Origin::Api,
                 backends: Default::default(),
+                discovery: None,
+                health: None,
+                publish: Vec::new(),
             }),
             (Entry::Occupied(_), Some(_)) => {
                 let why = "the configuration has a service of this name with another VIP or mode";

@@ -17,6 +17,7 @@ mod change;
 mod check;
 mod merge;
 mod refusal;
+pub mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -152,6 +152,7 @@ fn origin_word(origin: Origin) -> &'static str {
         Origin::File => "file",
         Origin::Flag => "flag",
         Origin::Api => "api",
+        Origin::Registry => "registry",
     }
 }
 

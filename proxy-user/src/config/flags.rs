@@ -82,6 +82,9 @@ fn add_vip(text: &str, checked: &mut Checked, report: &mut Report) {
         syn_budget: bounds::SYN_BUDGET,
         origin: Origin::Flag,
         backends,
+        discovery: None,
+        health: None,
+        publish: Vec::new(),
     };
     if checked.part.services.insert(name.clone(), service).is_some() {
         let message = format!("--vip {text}: there is a service `{name}` already");

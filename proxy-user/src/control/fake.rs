@@ -42,6 +42,9 @@ pub(crate) fn base() -> Desired {
         backends: ["10.0.0.11:8080", "10.0.0.12:8080"]
             .map(|text| (parse_backend(text).unwrap(), backend))
             .into(),
+        discovery: None,
+        health: None,
+        publish: Vec::new(),
     };
     Desired {
         acl: AclPolicy { lists: [("file".into(), list)].into(), ..AclPolicy::default() },

@@ -34,6 +34,9 @@ fn service(vip: &str) -> Service {
         syn_budget: 10,
         origin: Origin::File,
         backends: BTreeMap::new(),
+        discovery: None,
+        health: None,
+        publish: Vec::new(),
     }
 }
 

@@ -45,6 +45,9 @@ impl Checker<'_> {
             syn_budget: syn_budget.and_then(|n| u32::try_from(n).ok()).unwrap_or(bounds::SYN_BUDGET),
             origin: Origin::File,
             backends: Default::default(),
+            discovery: None,
+            health: None,
+            publish: Vec::new(),
         };
         for form in &raw.backends {
             let Some((addr, backend, span)) = self.backend(form, vip.port) else { continue };

@@ -123,6 +123,9 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     syn_budget: 10,
                     origin: Origin::Api,
                     backends,
+                    discovery: None,
+                    health: None,
+                    publish: Vec::new(),
                 };
                 world.desired.services.insert(format!("service-{number}"), service);
             }

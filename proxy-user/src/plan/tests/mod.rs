@@ -84,6 +84,9 @@ impl World {
                 .iter()
                 .map(|addr| (BackendAddr { addr: addr.parse().unwrap(), port: 80 }, backend(1)))
                 .collect(),
+            discovery: None,
+            health: None,
+            publish: Vec::new(),
         };
         for backend in service.backends.keys() {
             self.next_hops.insert(backend.addr, next_hop(backend.addr));
