@@ -7,6 +7,7 @@
 mod addresses;
 mod apply;
 mod daemon;
+mod handover;
 mod interfaces;
 mod log;
 mod request;

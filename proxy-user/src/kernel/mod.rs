@@ -21,7 +21,7 @@ pub mod maps;
 pub mod read;
 pub mod schema;
 pub mod stats;
-mod sys;
+pub(crate) mod sys;
 pub mod testrun;
 pub mod write;
 pub mod xdp_state;

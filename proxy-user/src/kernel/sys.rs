@@ -1,5 +1,5 @@
-//! The bpf system calls that aya 0.14 does not offer: whom a pinned link belongs to, and reading maps in batches.
-//! The only unsafe code of this crate.
+//! The bpf system calls that aya 0.14 does not offer: whom a pinned link belongs to, and reading maps in batches; and the
+//! descriptors that a service manager passes. The only unsafe code of this crate.
 
 use std::ffi::{CString, c_long};
 use std::io;
@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::Pod;
 use aya::maps::{MapData, MapError, MapType};
@@ -18,6 +19,19 @@ pub(super) struct LinkInfo {
     pub(super) program_id: u32,
     /// Interface; 0 when the interface is gone and the link with it.
     pub(super) ifindex: u32,
+}
+
+/// The descriptors that the service manager passed to this process (sd_listen_fds(3)), by name; all of them the first
+/// time, none later.
+pub(crate) fn inherited() -> Vec<(String, OwnedFd)> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Vec::new();
+    }
+    let Ok(passed) = sd_notify::listen_fds_with_names() else { return Vec::new() };
+    // SAFETY: the service manager opened these descriptors for this process (LISTEN_PID names it, which the library has
+    // checked), nothing else in it knows them, and the flag above lets each be taken once only.
+    passed.map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) })).collect()
 }
 
 /// Reads a pinned XDP link.
