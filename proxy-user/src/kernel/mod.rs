@@ -9,6 +9,7 @@ pub mod adopt;
 pub mod attach;
 mod batch;
 pub mod bpffs;
+mod bulk;
 pub mod capability;
 pub mod clock;
 mod errno;
