@@ -17,3 +17,4 @@ pub mod net;
 pub mod plan;
 pub mod registry;
 pub mod store;
+pub mod wire;

@@ -1,15 +1,22 @@
-//! What is wrong with a registry's settings, with a query or with a publication.
+//! What is wrong with a registry's settings, a `discover` entry or a `publish` entry.
 
 use thiserror::Error;
 
-/// A finding of a kind's own checks. The configuration shows it at the key that it names.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// A setting that cannot be; the configuration's reader shows it with a caret at the key.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}; {hint}")]
 pub struct Fault {
-    /// Key of the table that the value stands at; the table itself where the key is not there.
+    /// The key, within the table that was checked.
     pub key: &'static str,
-    /// What is wrong and why.
+    /// What is wrong with its value.
     pub message: String,
     /// How to mend it.
     pub hint: String,
+}
+
+impl Fault {
+    /// A fault of `key`.
+    pub fn new(key: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { key, message: message.into(), hint: hint.into() }
+    }
 }
