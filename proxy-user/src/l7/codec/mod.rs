@@ -125,10 +125,6 @@ pub enum PoolMode {
 
 /// What [`Codec::decode`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "returned by value on the hot path, where a box would allocate"
-)]
 pub enum Decoded {
     /// Not a whole head (or message) yet: ask again when the slice has at least this many bytes.
     More(usize),
