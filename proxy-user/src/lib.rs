@@ -17,3 +17,4 @@ pub mod model;
 pub mod net;
 pub mod plan;
 pub mod store;
+pub mod wire;
