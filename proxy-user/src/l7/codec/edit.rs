@@ -48,7 +48,7 @@ pub struct Edits<'a> {
     pub headers: &'a [HeaderEdit<'a>],
     /// Another host (HTTP).
     pub host: Option<&'a [u8]>,
-    /// Another path with query (HTTP), or service (RPC).
+    /// Another path with query (HTTP).
     pub path: Option<&'a [u8]>,
     /// Who the client is.
     pub client: Option<ClientNote<'a>>,

@@ -18,6 +18,7 @@
 //! Adding a codec: one folder, and one line in [`CODECS`].
 
 mod body;
+pub mod bolt;
 mod edit;
 mod head;
 mod reply;
@@ -32,7 +33,7 @@ pub use session::{Limits, Session, Side};
 
 /// Every codec, in the order of detection: the strongest magic first. `tcp` detects nothing; it is what a listener
 /// falls back to, if its policy says so.
-pub static CODECS: [&dyn Codec; 1] = [&tcp::Tcp];
+pub static CODECS: [&dyn Codec; 2] = [&bolt::Bolt, &tcp::Tcp];
 
 /// Bytes that detection looks at, at most. A connection that sent as many and is still nobody's, is unknown.
 pub const DETECT_BUDGET: usize = 64;

@@ -20,7 +20,8 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a body that says its length. A body that does not is counted by the engine.
     pub body: u64,
-    /// Bytes of a message that must be there as one ([`super::Head::whole`]).
+    /// Bytes of a message of a protocol that multiplexes: its connection is shared, so that no message may hold it up
+    /// while it comes in piece by piece. Also what must be there as one ([`super::Head::whole`]).
     pub whole: usize,
     /// HTTP's `CONNECT` is taken (as a tunnel).
     pub connect: bool,
