@@ -10,6 +10,7 @@ pub mod control;
 pub mod demo;
 pub mod explain;
 pub mod kernel;
+pub mod l7;
 pub mod lab;
 pub mod metrics;
 pub mod model;

@@ -9,3 +9,6 @@
 pub mod collect;
 pub mod endpoint;
 pub mod fault;
+pub mod file;
+pub mod list;
+pub mod source;
