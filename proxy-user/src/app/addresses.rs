@@ -13,10 +13,14 @@ use crate::net::host;
 use crate::net::link::{self, Link};
 use crate::net::netlink::Netlink;
 
+/// The host's own addresses.
+pub(super) async fn own(netlink: &Netlink) -> Result<BTreeSet<IpAddr>> {
+    Ok(host::addresses(netlink).await?.into_iter().map(|found| found.addr.addr()).collect())
+}
+
 /// Why the desired state cannot be served from this host, if a backend is the host itself.
 pub(super) async fn local_backends(netlink: &Netlink, desired: &Desired) -> Result<Option<String>> {
-    let own: BTreeSet<IpAddr> =
-        host::addresses(netlink).await?.into_iter().map(|found| found.addr.addr()).collect();
+    let own = own(netlink).await?;
     let vips: BTreeSet<IpAddr> = desired.services.values().map(|service| service.vip.addr).collect();
     Ok(desired.services.iter().find_map(|(name, service)| {
         let backend = service.backends.keys().find(|backend| own.contains(&backend.addr) && !vips.contains(&backend.addr))?;
@@ -38,13 +42,14 @@ impl Daemon {
 
     /// Whether some service announces this address.
     pub(super) fn announces(&self, addr: IpAddr) -> bool {
-        let services = self.state.merged.desired.services.values();
+        let services = self.state.laid.merged.desired.services.values();
         services.into_iter().any(|service| service.announce == Announce::Address && service.vip.addr == addr)
     }
 
     async fn try_follow_addresses(&mut self) -> Result<()> {
         let wanted: BTreeSet<IpAddr> = self
             .state
+            .laid
             .merged
             .desired
             .services
@@ -91,7 +96,7 @@ impl Daemon {
 
     /// VIPs that the host has as addresses of its own, not from weir: clients lose the host's other services there.
     async fn note_host_vips(&mut self, own: &BTreeSet<(u32, IpAddr)>) -> Result<()> {
-        let services = self.state.merged.desired.services.values();
+        let services = self.state.laid.merged.desired.services.values();
         let guarded: BTreeSet<IpAddr> = services
             .filter(|service| service.unknown_port == UnknownPort::Drop)
             .map(|service| service.vip.addr)

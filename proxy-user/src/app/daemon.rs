@@ -12,9 +12,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::apply::{Acl, Kernel};
+use super::discovery::Discovery;
+use super::endpoints::Laid;
+use super::handover::{self, Offer};
 use super::interfaces::Ports;
 use super::{addresses, remove_pins, start};
-use crate::catalog::{ApiState, Merged, Refusal};
+use crate::catalog::{ApiState, Refusal};
 use crate::cli::run::RunArgs;
 use crate::config::{Diagnostic, Settings};
 use crate::control::door::DoorEnd;
@@ -45,8 +48,8 @@ pub(super) struct State {
     pub(super) base: Desired,
     /// From the API.
     pub(super) api: ApiState,
-    /// Both together, without what has expired.
-    pub(super) merged: Merged,
+    /// Both together, without what has expired, and what discovery says on top.
+    pub(super) laid: Laid,
     pub(super) generation: u64,
     pub(super) last_change: Option<ChangeRecord>,
     pub(super) last_reload: ReloadRecord,
@@ -80,6 +83,10 @@ pub(super) struct Daemon {
     pub(super) metrics: Arc<Metrics>,
     pub(super) started_at: Timestamp,
     pub(super) problems: Problems,
+    pub(super) discovery: Discovery,
+    /// Services whose endpoints did not fit the maps, and why.
+    pub(super) set_back: BTreeMap<String, String>,
+    pub(super) offer: Offer,
     pub(super) tasks: JoinSet<()>,
     pub(super) _lock: Lock,
 }
@@ -92,6 +99,8 @@ pub(super) enum Number {
     Next,
     /// The desired state may be another: the next one if anything has to be written.
     NextIfWritten,
+    /// Backends are others, the ACL is the same: the next one.
+    Endpoints,
     /// What has changed is around weir.
     Same,
 }
@@ -126,7 +135,7 @@ impl Daemon {
         let mut ways = self.follower.ways();
         let mut next_sweep = Instant::now() + SWEEP;
         let mut settle_at = self.settle_at();
-        let mut detach = false;
+        let (mut detach, mut handed_over) = (false, false);
         loop {
             let wake = self.wake(next_sweep, settle_at);
             tokio::select! {
@@ -137,6 +146,13 @@ impl Daemon {
                     }
                     None => break,
                 },
+                heard = self.discovery.next() => {
+                    self.heard(heard).await;
+                    settle_at = self.settle_at();
+                }
+                successor = self.offer.successor() => {
+                    if self.hand_over(successor).await { handed_over = true; break }
+                }
                 changed = ways.changed() => {
                     if changed.is_err() { anyhow::bail!("following the ways to backends has ended: a fault of weir") }
                     self.reapply().await;
@@ -168,7 +184,9 @@ impl Daemon {
             }
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        if detach {
+        if handed_over {
+            tracing::info!("stopped: a successor has taken over");
+        } else if detach {
             let answer = self.detach().await;
             tracing::info!(removed = answer.removed.join(", "), left = answer.left.join(", "), "detached");
         } else if self.kernel.pins().path().exists() {
@@ -176,6 +194,10 @@ impl Daemon {
                 "stopped; the data path stays in force: start weir again to take it over, or remove it with `weir detach`"
             );
         }
+        if !detach && !handed_over {
+            self.leave().await;
+        }
+        self.discovery.close().await;
         self.tasks.shutdown().await;
         Ok(())
     }
@@ -183,13 +205,11 @@ impl Daemon {
     fn wake(&self, next_sweep: Instant, settle_at: Option<Instant>) -> Instant {
         let now = Instant::now();
         let mut wake = next_sweep.min(now + LONGEST_SLEEP);
-        if let Some(at) = self.state.merged.next_expiry {
+        if let Some(at) = self.state.laid.merged.next_expiry {
             let until = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
             wake = wake.min(now + until);
         }
-        if let Some(at) = settle_at {
-            wake = wake.min(at);
-        }
+        wake = [settle_at, self.discovery.next_wake()].into_iter().flatten().fold(wake, Instant::min);
         if self.problems.apply.is_some() || !self.ports.complete() {
             wake = wake.min(now + RETRY);
         }
@@ -202,8 +222,11 @@ impl Daemon {
 
     /// Entries that have ended, rings that have settled, failures to try again.
     async fn times_up(&mut self, settle_at: Option<Instant>) {
-        if self.state.merged.next_expiry.is_some_and(|at| at <= Timestamp::now()) {
+        if self.state.laid.merged.next_expiry.is_some_and(|at| at <= Timestamp::now()) {
             self.expire().await;
+        }
+        if self.discovery.next_wake().is_some_and(|at| at <= Instant::now()) {
+            self.follow_endpoints().await;
         }
         if !self.ports.complete() {
             self.links_changed().await;
@@ -218,11 +241,11 @@ impl Daemon {
         let mut api = self.state.api.clone();
         let ended = api.prune(Timestamp::now());
         match crate::catalog::merge(&self.state.base, &api, Timestamp::now(), self.settings.limits) {
-            Ok(merged) => self.state.merged = merged,
+            Ok(merged) => self.state.laid = self.lay_over(merged, &api),
             Err(error) => {
                 tracing::error!(%error, "the state without what has expired is refused");
                 // Looked at again with the next change, not at once and for ever.
-                self.state.merged.next_expiry = None;
+                self.state.laid.merged.next_expiry = None;
                 return;
             }
         }
@@ -276,7 +299,7 @@ impl Daemon {
             self.metrics.observe_apply(begun.elapsed());
         }
         let _ = self.backends.send_if_modified(|addresses| {
-            let wanted = start::backend_addresses(&self.state.merged.desired);
+            let wanted = start::backend_addresses(&self.state.laid.merged.desired);
             let changed = *addresses != wanted;
             *addresses = wanted;
             changed
@@ -289,13 +312,14 @@ impl Daemon {
             .read_again()
             .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
         let ways = self.follower.ways().borrow().clone();
-        let desired = &self.state.merged.desired;
-        let acl = if number == Number::Same { Acl::Same } else { Acl::New };
+        let desired = &self.state.laid.merged.desired;
+        let acl = if matches!(number, Number::Same | Number::Endpoints) { Acl::Same } else { Acl::New };
         if acl == Acl::New {
             self.kernel.forget_acl();
         }
         let (now, next) = (self.state.generation, self.state.generation + 1);
-        let first = if number == Number::Next || now == 0 { next } else { now };
+        let always = matches!(number, Number::Next | Number::Endpoints);
+        let first = if always || now == 0 { next } else { now };
         let mut generation = first;
         let mut plan = self.kernel.plan(desired, &ways, &self.ports, first, acl)?;
         if number == Number::NextIfWritten && first == now && !plan.steps.is_empty() {
@@ -307,9 +331,40 @@ impl Daemon {
         Ok(written)
     }
 
+    /// Gives the registries' connections to a successor; false if it went wrong and this daemon goes on.
+    async fn hand_over(&mut self, successor: std::os::unix::net::UnixStream) -> bool {
+        tracing::info!("a successor asks to take over");
+        let parcels = self.discovery.hand_over().await;
+        match tokio::task::block_in_place(|| handover::give(successor, parcels)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the successor did not take over: this daemon goes on"
+                );
+                self.discovery.begin_anew(&self.settings);
+                self.want_endpoints();
+                false
+            }
+        }
+    }
+
+    /// Leaves the registries' connections with the service manager, for the next start.
+    async fn leave(&mut self) {
+        if !handover::can_store() {
+            return;
+        }
+        let parcels = self.discovery.hand_over().await;
+        if let Err(error) = handover::store(&parcels) {
+            tracing::warn!(error = format!("{error:#}"), "the VIPs' registrations end with this process");
+        }
+    }
+
     /// Removes everything from the kernel.
     pub(super) async fn detach(&mut self) -> DetachAnswer {
         let mut answer = DetachAnswer { removed: Vec::new(), left: Vec::new() };
+        // While packets still reach the backends, so that no consumer meets a VIP that nobody serves.
+        self.discovery.withdraw().await;
         remove_pins(self.kernel.pins_owned(), &mut answer);
         addresses::remove_all(&mut self.announcer, &mut answer).await;
         answer

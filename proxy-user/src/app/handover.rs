@@ -147,11 +147,13 @@ pub(super) fn take(run_dir: &Path) -> Result<Option<Parcels>> {
     }
 }
 
-/// Leaves the connections with the service manager; false if there is none.
-pub(super) fn store(parcels: &Parcels) -> Result<bool> {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
-        return Ok(false);
-    }
+/// Whether a service manager may keep descriptors for weir.
+pub(super) fn can_store() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// Leaves the connections with the service manager.
+pub(super) fn store(parcels: &Parcels) -> Result<()> {
     for (name, parcel) in parcels {
         let state = stored(&parcel.state)?;
         for (kind, descriptor) in [("socket", parcel.socket.as_fd()), ("state", state.as_fd())] {
@@ -163,7 +165,7 @@ pub(super) fn store(parcels: &Parcels) -> Result<bool> {
             .context("leaving a registry's connection with the service manager")?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// What the service manager kept for weir, each once: it is asked to forget them.

@@ -7,9 +7,12 @@
 mod addresses;
 mod apply;
 mod daemon;
+mod discovery;
+mod endpoints;
 mod handover;
 mod interfaces;
 mod log;
+mod publications;
 mod request;
 mod start;
 mod stats;

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::apply::Acl;
 use super::daemon::{Daemon, Next, Number};
+use super::endpoints::Laid;
 use super::{addresses, start};
 use crate::catalog::{self, Change, Merged, Refusal};
 use crate::control::door::Request;
@@ -64,18 +65,20 @@ impl Daemon {
             warnings: merged
                 .warnings
                 .iter()
-                .filter(|warning| !self.state.merged.warnings.contains(warning))
+                .filter(|warning| !self.state.laid.merged.warnings.contains(warning))
                 .cloned()
                 .collect(),
         };
         if dry_run || !changed.changed {
             let ways = self.follower.ways().borrow().clone();
-            self.kernel.plan(&merged.desired, &ways, &self.ports, self.state.generation, Acl::New)?;
+            let laid = Laid::new(merged, &self.discovery.snapshot(), &changed.api);
+            self.kernel.plan(&laid.merged.desired, &ways, &self.ports, self.state.generation, Acl::New)?;
             return Ok(applied);
         }
         let store = |error: crate::store::StoreError| Refusal::new(Code::StoreFailed, error.to_string());
         let prepared = self.store.prepare(&self.state.api, &changed.api).map_err(store)?;
-        let before = self.put(merged, Number::Next).await?;
+        let laid = self.lay_over(merged, &changed.api);
+        let before = self.put(laid, Number::Next).await?;
         if let Err(error) = prepared.commit() {
             self.put_back(before).await;
             return Err(store(error));
@@ -86,15 +89,16 @@ impl Daemon {
         }
         self.record(Origin::Api, Some(by), what);
         self.follow_addresses().await;
+        self.want_endpoints();
         self.publish();
         applied.generation = self.state.generation;
         Ok(applied)
     }
 
     /// Puts another merged state in force and answers the one before; on failure that one is put back.
-    async fn put(&mut self, merged: Merged, number: Number) -> Result<Merged, Refusal> {
-        self.learn_ways(&merged).await;
-        let before = std::mem::replace(&mut self.state.merged, merged);
+    async fn put(&mut self, laid: Laid, number: Number) -> Result<Laid, Refusal> {
+        self.learn_ways(&laid.merged, NEW_WAYS).await;
+        let before = std::mem::replace(&mut self.state.laid, laid);
         match self.apply_desired(number).await {
             Ok(_) => Ok(before),
             Err(refusal) => {
@@ -104,22 +108,10 @@ impl Daemon {
         }
     }
 
-    /// Learns the ways to backends that are new: a ring made without them would be made again a moment later, and flows
-    /// begun in between would have to be remembered one by one.
-    async fn learn_ways(&self, merged: &Merged) {
-        let mut fresh = start::backend_addresses(&merged.desired);
-        self.backends.send_if_modified(|tracked| {
-            fresh.retain(|addr| !tracked.contains(addr));
-            tracked.extend(&fresh);
-            !fresh.is_empty()
-        });
-        if !fresh.is_empty() {
-            start::wait_for_ways(&self.follower, &fresh, NEW_WAYS).await;
-        }
-    }
-
-    async fn put_back(&mut self, before: Merged) {
-        self.state.merged = before;
+    async fn put_back(&mut self, before: Laid) {
+        // Discovery follows the services of before again.
+        let api = self.state.api.clone();
+        self.state.laid = self.lay_over(before.bare(), &api);
         self.kernel.forget_acl();
         self.reapply().await;
     }
@@ -174,16 +166,23 @@ impl Daemon {
             return Err(invalid(format!("{error:#}")));
         }
         let generation = self.state.generation;
-        let other = merged.desired != self.state.merged.desired;
+        let api = self.state.api.clone();
+        let laid = self.lay_over(merged, &api);
+        let other =
+            laid.merged.desired != self.state.laid.merged.desired || laid.fixed != self.state.laid.fixed;
         let number = if other { Number::Next } else { Number::NextIfWritten };
-        if let Err(refusal) = self.put(merged, number).await {
+        if let Err(refusal) = self.put(laid, number).await {
             self.ports.want(wanted_before);
             let _ = self.ports.release_unwanted(&pins);
             return Err(refusal);
         }
         self.state.base = base;
         self.state.config_warnings = loaded.warnings;
+        self.discovery.configure(&loaded.settings);
+        self.want_endpoints();
         self.settings.interfaces = loaded.settings.interfaces;
+        self.settings.registries = loaded.settings.registries;
+        self.settings.zone = loaded.settings.zone;
         self.ports.bring_up(&self.netlink, &pins).await;
         warnings.extend(
             self.ports
@@ -233,7 +232,7 @@ impl Daemon {
         let first = self.ports.ports.values().find_map(|port| port.attached.as_ref());
         let scene = Scene {
             installed: &self.kernel.installed,
-            desired: &self.state.merged.desired,
+            desired: &self.state.laid.merged.desired,
             interfaces: &interfaces,
             default_interface: first.map(|attached| attached.interface.ifindex),
             flows: &flows,

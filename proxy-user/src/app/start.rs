@@ -16,6 +16,9 @@ use tokio::sync::watch;
 
 use super::apply::Kernel;
 use super::daemon::{Daemon, Number, State};
+use super::discovery::Discovery;
+use super::endpoints::Laid;
+use super::handover::{self, Offer, Parcels};
 use super::interfaces::Ports;
 use super::{addresses, apply, daemon};
 use crate::catalog;
@@ -26,7 +29,7 @@ use crate::control::door::{View, door};
 use crate::control::server::{self, Socket};
 use crate::control::types::ReloadRecord;
 use crate::kernel::bpffs::PinDir;
-use crate::kernel::{clock, lock, maps::Maps, read};
+use crate::kernel::{clock, links, lock, maps::Maps, read};
 use crate::metrics::{self, Metrics};
 use crate::model::Desired;
 use crate::net::announce::Announcer;
@@ -37,6 +40,8 @@ use crate::store::{Identity, Store};
 
 /// How long the first plan waits for the ways to backends.
 const FIRST_WAYS: Duration = Duration::from_secs(2);
+/// How long a daemon that has handed over may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(10);
 
 /// Brings everything up.
 pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
@@ -46,7 +51,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     }
     let run_dir = args.places.run_dir();
     make_dir(&run_dir, 0o755)?;
-    let lock = lock::acquire(&run_dir)?;
+    let (lock, parcels) = take_over(&run_dir, args.replace).await?;
     let state_dir = settings.state_dir.clone().unwrap_or_else(|| args.places.state_dir());
     make_dir(&state_dir, 0o700)?;
     let store = Store::open(&state_dir.join("state.redb"), fresh_identity()?)?;
@@ -63,6 +68,15 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     }
 
     let pins = PinDir::prepare(&super::pin_path(&args.places))?;
+    // Before anything else that takes time: if the data path stands, the VIPs are registered as long as weir speaks to
+    // the registries, and the process before may have been killed.
+    let mut discovery = Discovery::open(&state_dir, addresses::own(&netlink).await?, parcels);
+    discovery.configure(&settings);
+    let snapshot = discovery.adopt(&merged.desired, &api);
+    let laid = Laid::new(merged, &snapshot, &api);
+    discovery.tick();
+    discovery.want(&laid.merged.desired, &api, !links::list(&pins)?.is_empty());
+
     let mut ports = Ports::new(settings.interfaces.clone(), apply::capacity(&settings.limits));
     ports.load(&netlink, &pins).await?;
     let clock_program = ports.any_loaded().context("no interface is configured")?;
@@ -71,11 +85,11 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     let installed = read::installed(&maps)?;
     let kernel = Kernel::new(pins, maps, hz, installed, store.identity().secret, &settings.limits);
 
-    let (backends, tracked) = watch::channel(backend_addresses(&merged.desired));
+    let (backends, tracked) = watch::channel(backend_addresses(&laid.merged.desired));
     let follower = NextHops::follow(tracked)?;
-    wait_for_ways(&follower, &backend_addresses(&merged.desired), FIRST_WAYS).await;
+    wait_for_ways(&follower, &backend_addresses(&laid.merged.desired), FIRST_WAYS).await;
 
-    let desired = Arc::new(merged.desired.clone());
+    let desired = Arc::new(laid.merged.desired.clone());
     let now = Timestamp::now();
     let (door, end) = door(View::starting(desired, now));
     let metrics = Metrics::shared();
@@ -83,7 +97,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
         state: State {
             base,
             api,
-            merged,
+            laid,
             generation: 0,
             last_change: None,
             last_reload: ReloadRecord { at: now, error: None, last_success: Some(now) },
@@ -104,12 +118,17 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
         metrics: metrics.clone(),
         started_at: now,
         problems: daemon::Problems::default(),
+        discovery,
+        set_back: BTreeMap::new(),
+        offer: Offer::open(&run_dir)?,
         tasks: tokio::task::JoinSet::new(),
         _lock: lock,
     };
     // Opened before anything is applied: a start that cannot listen changes nothing in the kernel.
     let listeners = daemon.open().await?;
+    daemon.keep_installed();
     daemon.first_apply().await?;
+    daemon.want_endpoints();
     daemon.serve(listeners, door, metrics);
     Ok(daemon)
 }
@@ -167,6 +186,25 @@ impl Daemon {
         let interfaces = self.ports.attached_names().join(", ");
         tracing::info!(generation = self.state.generation, interfaces, socket = %listeners.path.display(), "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// The lock, and the connections of the daemon before: of the one that runs, if it is to be replaced, or of one that has
+/// left them with the service manager.
+async fn take_over(run_dir: &Path, replace: bool) -> Result<(lock::Lock, Parcels)> {
+    let stored = handover::stored_before();
+    if !replace {
+        return Ok((lock::acquire(run_dir)?, stored));
+    }
+    let taken = tokio::task::block_in_place(|| handover::take(run_dir))?;
+    let end = tokio::time::Instant::now() + LAST_BREATH;
+    loop {
+        match lock::acquire(run_dir) {
+            Err(lock::LockError::Taken { .. }) if tokio::time::Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            lock => return Ok((lock?, taken.unwrap_or(stored))),
+        }
     }
 }
 

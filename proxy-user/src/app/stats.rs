@@ -60,7 +60,7 @@ impl Daemon {
     }
 
     fn list_stats(&self) -> Result<Vec<ListStats>, MapsError> {
-        let acl = &self.state.merged.desired.acl;
+        let acl = &self.state.laid.merged.desired.acl;
         let mut lists = Vec::new();
         let mut special = |name: &str, slot: u16, entries: &[IpNet]| -> Result<(), MapsError> {
             let count = stats::list(&self.kernel.maps, slot)?;
@@ -87,7 +87,7 @@ impl Daemon {
 
     fn service_stats(&self) -> Result<Vec<ServiceStats>, MapsError> {
         let mut services = Vec::new();
-        for (name, service) in &self.state.merged.desired.services {
+        for (name, service) in &self.state.laid.merged.desired.services {
             services.push(self.one_service(name, service)?);
         }
         Ok(services)

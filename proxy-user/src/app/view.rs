@@ -16,7 +16,7 @@ impl Daemon {
     /// Publishes the state.
     pub(super) fn publish(&self) {
         let ways = self.follower.ways().borrow().clone();
-        let merged = &self.state.merged;
+        let merged = &self.state.laid.merged;
         // A large ACL is copied when it changes, not with each neighbour that does.
         let shown = self.end.view();
         let (desired, api) = if shown.generation == self.state.generation {
@@ -73,7 +73,7 @@ impl Daemon {
             .iter()
             .map(|found| warning("configuration", found.to_string()))
             .collect();
-        warnings.extend(self.state.merged.warnings.iter().cloned());
+        warnings.extend(self.state.laid.merged.warnings.iter().cloned());
         // Where weir is not attached to the way out, that is the cause to tell, and it is told below.
         let covered = |addr| !matches!(ways.get(&addr), Some(Ok(hop)) if !self.ports.covers(hop.ifindex));
         let troubles = self.kernel.warnings.iter().filter(|found| covered(found.backend.addr));
@@ -108,7 +108,7 @@ impl Daemon {
                 ));
             }
         }
-        if !self.state.merged.desired.services.is_empty() {
+        if !self.state.laid.merged.desired.services.is_empty() {
             warnings.push(warning(
                 "local_clients",
                 "XDP sees what enters an interface: clients on this host itself do not reach the VIPs through weir".into(),
@@ -128,7 +128,7 @@ impl Daemon {
     fn health(&self, ways: &Ways) -> BTreeMap<(String, BackendAddr), BackendHealth> {
         let names = self.interface_names();
         let mut health = BTreeMap::new();
-        for (service, wanted) in &self.state.merged.desired.services {
+        for (service, wanted) in &self.state.laid.merged.desired.services {
             for backend in wanted.backends.keys() {
                 let uncovered =
                     matches!(ways.get(&backend.addr), Some(Ok(hop)) if !self.ports.covers(hop.ifindex));

@@ -26,6 +26,9 @@ pub struct RunArgs {
     /// Detach when stopped; otherwise the data path stays in force without the daemon
     #[arg(long)]
     pub detach_on_exit: bool,
+    /// Take over from the daemon that runs in this --run-dir, which then ends: VIPs stay registered meanwhile
+    #[arg(long)]
+    pub replace: bool,
     /// The control socket, from the global `--socket`; `None` is `weir.sock` in the runtime directory.
     #[arg(skip)]
     pub socket: Option<PathBuf>,

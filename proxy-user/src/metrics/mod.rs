@@ -32,12 +32,17 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[derive(Clone, Debug)]
 pub struct Metrics {
     apply: Histogram,
+    push: Histogram,
     requests: Labelled<Vec<(&'static str, String)>, Counter>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { apply: Histogram::new(APPLY_SECONDS), requests: Labelled::default() }
+        Self {
+            apply: Histogram::new(APPLY_SECONDS),
+            push: Histogram::new(APPLY_SECONDS),
+            requests: Labelled::default(),
+        }
     }
 }
 
@@ -45,6 +50,11 @@ impl Metrics {
     /// Counts one change and the time it took from being asked for to being in the kernel.
     pub fn observe_apply(&self, took: Duration) {
         self.apply.observe(took.as_secs_f64());
+    }
+
+    /// Counts one push that changed the maps, and the time from its last byte to their being written.
+    pub fn observe_push(&self, took: Duration) {
+        self.push.observe(took.as_secs_f64());
     }
 
     /// Counts one call of the API; `route` is the call's pattern, never its path.
@@ -63,6 +73,11 @@ impl Metrics {
             "weir_apply_duration_seconds",
             "Time from a change being asked for to its being in the kernel",
             self.apply.clone(),
+        );
+        registry.register(
+            "weir_registry_apply_seconds",
+            "Time from the last byte of a registry's push being read to the maps being written, without grace periods",
+            self.push.clone(),
         );
         registry.register("weir_api_requests", "Calls of the control API", self.requests.clone());
         let mut text = String::new();

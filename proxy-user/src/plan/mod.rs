@@ -32,13 +32,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proxy_common::{ServiceKey, limits};
+use proxy_common::{BackendValue, ServiceKey, limits};
 
 pub use installed::Installed;
 pub use problem::{PlanError, Trouble, Warning, What};
 pub use step::Step;
 
-use crate::model::{BackendAddr, Desired, NextHop};
+use crate::model::{BackendAddr, Desired, NextHop, Vip};
 
 /// What a plan is made from, beside what is installed.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +140,18 @@ pub struct ServiceNumbers {
     pub ring_digest: u64,
     /// Backend slots.
     pub backends: BTreeMap<BackendAddr, u16>,
+}
+
+/// The backends that a VIP's service has in the maps; `None` without a service there.
+#[must_use]
+pub fn backends_of(installed: &Installed, vip: &Vip) -> Option<Vec<BackendAddr>> {
+    let id = installed.services.get(&convert::service_key(vip))?.id;
+    let own = installed.backends.values().filter(|backend| backend.service == id);
+    let addr = |backend: &BackendValue| BackendAddr {
+        addr: convert::ip_addr(&backend.addr),
+        port: backend.port.get(),
+    };
+    Some(own.map(addr).collect())
 }
 
 /// The steps from what is installed to what is desired; none if they are equal.

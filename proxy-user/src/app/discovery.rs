@@ -1,0 +1,307 @@
+//! Discovery in the daemon: the registries' drivers, the pool, the health checks and the VIPs that are registered, wired
+//! together. What they find is put in force by `endpoints`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::handover::Parcels;
+use super::publications::Publications;
+use crate::catalog::ApiState;
+use crate::catalog::pool::{self, Now, Pool, Setup};
+use crate::catalog::snapshot::{Snapshot, Standing};
+use crate::config::Settings;
+use crate::health::{self, Targets, Verdict};
+use crate::model::Desired;
+use crate::registry::driver::{Driver, Handle, Report, Status, Tuning};
+use crate::registry::list;
+use crate::registry::source::{Event, Wanted};
+use crate::store::known::{Keeper, Known};
+
+/// Everything that says which backends there are.
+pub(super) struct Discovery {
+    pub(super) pool: Pool,
+    pub(super) publications: Publications,
+    pub(super) checks: Arc<health::Stats>,
+    registries: BTreeMap<String, Running>,
+    keeper: Keeper,
+    zone: Option<Arc<str>>,
+    /// The host's own addresses, which are never backends.
+    own: BTreeSet<IpAddr>,
+    reports: mpsc::Receiver<(Arc<str>, Report)>,
+    report_to: mpsc::Sender<(Arc<str>, Report)>,
+    verdicts: mpsc::Receiver<Verdict>,
+    targets: watch::Sender<Arc<Targets>>,
+    checker: AbortHandle,
+    /// Connections of the process before, for registries that have not begun yet.
+    parcels: Parcels,
+    shown: Arc<Snapshot>,
+}
+
+/// A registry whose driver runs.
+struct Running {
+    settings: list::Settings,
+    driver: Handle,
+    wanted: Arc<Wanted>,
+}
+
+/// One thing that was heard.
+pub(super) enum Heard {
+    /// From a registry.
+    Report(Arc<str>, Report),
+    /// From the health checks.
+    Verdict(Verdict),
+}
+
+impl Discovery {
+    /// Nothing is asked for until [`Self::configure`]. What the registries said before this start is read from the state
+    /// directory.
+    pub(super) fn open(state_dir: &Path, own: BTreeSet<IpAddr>, parcels: Parcels) -> Self {
+        let (known, remembered, warning) = Known::open(&state_dir.join("known.redb"));
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
+        let (report_to, reports) = mpsc::channel(QUEUE);
+        let (tell, verdicts) = mpsc::channel(QUEUE);
+        let (targets, wanted) = watch::channel(Arc::default());
+        let checks = Arc::new(health::Stats::default());
+        let checker = tokio::spawn(health::run(wanted, tell, checks.clone())).abort_handle();
+        Self {
+            pool: Pool::new(remembered, Now::clock()),
+            publications: Publications::default(),
+            checks,
+            registries: BTreeMap::new(),
+            keeper: Keeper::spawn(known),
+            zone: None,
+            own,
+            reports,
+            report_to,
+            verdicts,
+            targets,
+            checker,
+            parcels,
+            shown: Arc::default(),
+        }
+    }
+
+    /// Takes over the registries and the zone of the configuration.
+    pub(super) fn configure(&mut self, settings: &Settings) {
+        self.zone.clone_from(&settings.zone);
+        self.registries.retain(|name, running| settings.registries.get(name) == Some(&running.settings));
+        for (name, registry) in &settings.registries {
+            if self.registries.contains_key(name) {
+                continue;
+            }
+            let client = registry.client(self.parcels.remove(name));
+            let name_of: Arc<str> = name.as_str().into();
+            let driver = Driver::spawn(name_of, client, Tuning::default(), self.report_to.clone());
+            let running = Running { settings: registry.clone(), driver, wanted: Arc::default() };
+            self.registries.insert(name.clone(), running);
+        }
+    }
+
+    /// Takes over the services of a merged state (without what discovery itself says) and answers what is known of their
+    /// endpoints.
+    pub(super) fn adopt(&mut self, merged: &Desired, api: &ApiState) -> Arc<Snapshot> {
+        let setup = Setup::of(merged, api, self.own.clone(), self.zone.clone());
+        let now = Now::clock();
+        self.pool.set_services(setup, now);
+        self.pool.tick(now);
+        self.pool.snapshot()
+    }
+
+    /// The next that a registry or the health checks say.
+    pub(super) async fn next(&mut self) -> Heard {
+        tokio::select! {
+            // `report_to` keeps the one open, `checker` the other.
+            Some((registry, report)) = self.reports.recv() => Heard::Report(registry, report),
+            Some(verdict) = self.verdicts.recv() => Heard::Verdict(verdict),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what was heard and what follows closely, so that a burst makes one plan.
+    pub(super) async fn absorb(&mut self, first: Heard) {
+        self.take(first);
+        let end = Instant::now() + LONGEST_BURST;
+        while let Ok(heard) = timeout_at(end.min(Instant::now() + QUIET), self.next()).await {
+            self.take(heard);
+        }
+    }
+
+    fn take(&mut self, heard: Heard) {
+        let now = Now::clock();
+        match heard {
+            Heard::Verdict(verdict) => self.pool.verdict(
+                pool::Verdict {
+                    service: verdict.service,
+                    backend: verdict.backend,
+                    up: verdict.up,
+                    detail: verdict.detail.to_string(),
+                },
+                now,
+            ),
+            Heard::Report(registry, report) => {
+                match &report {
+                    Report::Event(Event::Published { publication, result }) => {
+                        self.publications.answered(&registry, publication, result);
+                    }
+                    Report::Event(Event::Withdrawn { publication }) => {
+                        self.publications.ended(&registry, publication);
+                    }
+                    Report::Lost { .. } => self.publications.lost(&registry),
+                    Report::Event(_) => {}
+                }
+                self.pool.report(&registry, report, now);
+            }
+        }
+    }
+
+    /// What is known now, if it is not what was answered last.
+    pub(super) fn tick(&mut self) -> Option<Arc<Snapshot>> {
+        self.pool.tick(Now::clock());
+        for change in self.pool.take_changes() {
+            tracing::info!(service = change.service, "{change}");
+        }
+        let snapshot = self.pool.snapshot();
+        if Arc::ptr_eq(&snapshot, &self.shown) {
+            return None;
+        }
+        self.shown = snapshot.clone();
+        self.keeper.keep(self.pool.remembered());
+        Some(snapshot)
+    }
+
+    /// When to look again without having heard anything.
+    pub(super) fn next_wake(&self) -> Option<std::time::Instant> {
+        self.pool.next_wake()
+    }
+
+    /// Asks registries and health checks for what the state in force needs. VIPs are registered only while the data path
+    /// stands (`in_force`).
+    pub(super) fn want(&mut self, desired: &Desired, api: &ApiState, in_force: bool) {
+        self.publications.want(desired, api, in_force);
+        for (name, running) in &mut self.registries {
+            let mut wanted = self.pool.wanted(name);
+            wanted.publications = self.publications.wanted(name);
+            if wanted != *running.wanted {
+                running.wanted = Arc::new(wanted);
+                running.driver.set_wanted(running.wanted.clone());
+            }
+        }
+        let targets = targets(desired, &self.shown);
+        self.targets.send_if_modified(|asked| {
+            let changed = **asked != targets;
+            if changed {
+                *asked = Arc::new(targets);
+            }
+            changed
+        });
+    }
+
+    /// Asks a registry, or all of them, for everything again; false if there is none of that name.
+    pub(super) fn resync(&self, name: Option<&str>) -> bool {
+        let asked = self.registries.iter().filter(|(found, _)| name.is_none_or(|name| name == *found));
+        asked.map(|(_, running)| running.driver.resync()).count() > 0
+    }
+
+    /// State of every registry's connection.
+    pub(super) fn status(&self) -> BTreeMap<String, (&'static str, Status)> {
+        let status = |running: &Running| (running.settings.kind(), running.driver.status());
+        self.registries.iter().map(|(name, running)| (name.clone(), status(running))).collect()
+    }
+
+    /// What was found last.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shown.clone()
+    }
+
+    /// Withdraws every VIP and waits until the registries have heard it, and their consumers too.
+    pub(super) async fn withdraw(&mut self) {
+        if !self.publications.any() {
+            return;
+        }
+        self.publications.stop();
+        for (name, running) in &mut self.registries {
+            let mut wanted = Wanted::clone(&running.wanted);
+            wanted.publications = self.publications.wanted(name);
+            running.driver.set_wanted(Arc::new(wanted));
+        }
+        let end = Instant::now() + WITHDRAW_TIME;
+        while self.publications.any() {
+            match timeout_at(end, self.next()).await {
+                Ok(heard) => self.take(heard),
+                Err(_) => {
+                    tracing::warn!(
+                        "a registry has not said that the VIP is withdrawn; it goes with the connection"
+                    );
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// Stops every driver and answers the connections that registrations live on.
+    pub(super) async fn hand_over(&mut self) -> Parcels {
+        let mut parcels = Parcels::new();
+        for (name, running) in &self.registries {
+            if let Some(parcel) = running.driver.hand_over().await {
+                parcels.insert(name.clone(), parcel);
+            }
+        }
+        self.keeper.flush().await;
+        parcels
+    }
+
+    /// Begins anew after a hand-over that failed.
+    pub(super) fn begin_anew(&mut self, settings: &Settings) {
+        self.registries.clear();
+        self.publications.lost_all();
+        self.configure(settings);
+    }
+
+    /// Writes down what is known.
+    pub(super) async fn close(&mut self) {
+        self.keeper.flush().await;
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.checker.abort();
+    }
+}
+
+/// What is to be checked: every candidate of a service with health checks that could be a backend.
+fn targets(desired: &Desired, snapshot: &Snapshot) -> Targets {
+    let mut targets = Targets::new();
+    for (name, service) in &desired.services {
+        let Some(check) = &service.health else { continue };
+        let service_name: Arc<str> = name.as_str().into();
+        let found = snapshot.services.get(name).into_iter().flat_map(|pooled| &pooled.candidates);
+        let usable = found.filter(|(_, found)| {
+            !matches!(found.standing, Standing::Refused { .. } | Standing::Leaving { .. })
+        });
+        let addrs = usable.map(|(addr, _)| *addr).chain(service.backends.keys().copied());
+        targets.extend(addrs.map(|addr| ((service_name.clone(), addr), check.clone())));
+    }
+    targets
+}
+
+/// Reports that may wait for the loop.
+const QUEUE: usize = 1_024;
+/// A burst has ended when nothing comes for so long,
+const QUIET: Duration = Duration::from_millis(1);
+/// and is cut after this time.
+const LONGEST_BURST: Duration = Duration::from_millis(20);
+/// How long a registry may take to answer a withdrawal.
+const WITHDRAW_TIME: Duration = Duration::from_secs(3);
+/// How long consumers may take to hear of it: SOFARegistry pushes within two seconds.
+const LINGER: Duration = Duration::from_secs(3);

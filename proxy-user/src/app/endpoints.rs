@@ -1,0 +1,164 @@
+//! What discovery finds, put in force: laid over the merged state, planned, written, and asked for again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::daemon::{Daemon, Number};
+use super::discovery::Heard;
+use super::start;
+use crate::catalog::pool::Now;
+use crate::catalog::snapshot::Snapshot;
+use crate::catalog::{ApiState, Merged, Refusal, overlay};
+use crate::control::types::Code;
+use crate::kernel::write::Written;
+use crate::model::Service;
+
+/// How long a change waits for the ways to backends that a registry has just named.
+const FOUND_WAYS: Duration = Duration::from_millis(100);
+/// Services that are left as they were, at most, to make room for the others.
+const MOST_SET_BACK: usize = 64;
+
+/// A merged state with what discovery says on top of it.
+#[derive(Debug)]
+pub(super) struct Laid {
+    /// With it.
+    pub(super) merged: Merged,
+    /// The services without it.
+    pub(super) fixed: BTreeMap<String, Service>,
+}
+
+impl Laid {
+    /// Lays what is known over a merged state.
+    pub(super) fn new(mut merged: Merged, snapshot: &Snapshot, api: &ApiState) -> Self {
+        let fixed = merged.desired.services.clone();
+        overlay(&mut merged.desired, snapshot, api);
+        Self { merged, fixed }
+    }
+
+    /// The merged state without what discovery says.
+    pub(super) fn bare(mut self) -> Merged {
+        self.merged.desired.services = self.fixed;
+        self.merged
+    }
+
+    /// Lays anew what is known now; answers the services as they were.
+    fn again(&mut self, snapshot: &Snapshot, api: &ApiState) -> BTreeMap<String, Service> {
+        let before = std::mem::replace(&mut self.merged.desired.services, self.fixed.clone());
+        overlay(&mut self.merged.desired, snapshot, api);
+        before
+    }
+}
+
+impl Daemon {
+    /// A registry or a health check has said something.
+    pub(super) async fn heard(&mut self, heard: Heard) {
+        self.discovery.absorb(heard).await;
+        self.follow_endpoints().await;
+    }
+
+    /// Puts in force what discovery knows now, if that is new.
+    pub(super) async fn follow_endpoints(&mut self) {
+        if let Some(snapshot) = self.discovery.tick() {
+            let before = self.state.laid.again(&snapshot, &self.state.api);
+            if before != self.state.laid.merged.desired.services {
+                self.learn_ways(&self.state.laid.merged, FOUND_WAYS).await;
+                let begun = snapshot.received;
+                match self.apply_apart(&before).await {
+                    Ok(written) => self.measure(begun, written),
+                    Err(refusal) => {
+                        tracing::error!(%refusal, "what the registries say is not in force; weir tries again");
+                    }
+                }
+            }
+        }
+        self.want_endpoints();
+        self.publish();
+    }
+
+    /// Asks for what the state in force needs.
+    pub(super) fn want_endpoints(&mut self) {
+        let in_force = self.kernel.stands();
+        self.discovery.want(&self.state.laid.merged.desired, &self.state.api, in_force);
+    }
+
+    /// Applies the new services. One that does not fit the maps keeps what it had, and the others go on.
+    async fn apply_apart(&mut self, before: &BTreeMap<String, Service>) -> Result<Written, Refusal> {
+        self.set_back.clear();
+        let mut refused = match self.apply_desired(Number::Endpoints).await {
+            Ok(written) => return Ok(written),
+            Err(refusal) => refusal,
+        };
+        let services = &self.state.laid.merged.desired.services;
+        let growth = |name: &String| {
+            let now = services.get(name).map_or(0, |service| service.backends.len());
+            now.saturating_sub(before.get(name).map_or(0, |service| service.backends.len()))
+        };
+        let mut grown: Vec<(usize, String)> = services
+            .iter()
+            .filter(|(name, service)| before.get(*name) != Some(*service))
+            .map(|(name, _)| (growth(name), name.clone()))
+            .collect();
+        grown.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, name) in grown.into_iter().take(MOST_SET_BACK) {
+            if refused.code() == Code::KernelRefused {
+                break;
+            }
+            tracing::error!(service = name, reason = %refused, "its endpoints do not fit the maps: it keeps those it had");
+            match before.get(&name) {
+                Some(service) => {
+                    self.state.laid.merged.desired.services.insert(name.clone(), service.clone());
+                }
+                None => {
+                    self.state.laid.merged.desired.services.remove(&name);
+                }
+            }
+            self.set_back.insert(name, refused.to_string());
+            match self.apply_desired(Number::Endpoints).await {
+                Ok(written) => return Ok(written),
+                Err(refusal) => refused = refusal,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Observes the time from the last byte of the oldest push in a change to the maps, without grace periods.
+    fn measure(&self, received: Option<Instant>, written: Written) {
+        if let Some(received) = received.filter(|_| written.steps > 0) {
+            self.metrics.observe_push(received.elapsed().saturating_sub(written.waited));
+        }
+    }
+
+    /// Learns the ways to backends that are new: a ring made without them would be made again a moment later, and flows
+    /// begun in between would have to be remembered one by one.
+    pub(super) async fn learn_ways(&self, merged: &Merged, patience: Duration) {
+        let mut fresh = start::backend_addresses(&merged.desired);
+        self.backends.send_if_modified(|tracked| {
+            fresh.retain(|addr| !tracked.contains(addr));
+            tracked.extend(&fresh);
+            !fresh.is_empty()
+        });
+        if !fresh.is_empty() {
+            start::wait_for_ways(&self.follower, &fresh, patience).await;
+        }
+    }
+
+    /// Endpoints of discovery that are in the maps stay until their registries have said something.
+    pub(super) fn keep_installed(&mut self) {
+        for (name, service) in &self.state.laid.fixed {
+            let Some(found) = service.discovery.as_ref().and(self.kernel.backends_of(&service.vip)) else {
+                continue;
+            };
+            self.discovery.pool.adopt(name, found, Now::clock());
+        }
+        if let Some(snapshot) = self.discovery.tick() {
+            self.state.laid.again(&snapshot, &self.state.api);
+        }
+    }
+
+    /// Lays what is known of endpoints over a new merged state, whose services discovery follows from now on.
+    pub(super) fn lay_over(&mut self, merged: Merged, api: &ApiState) -> Laid {
+        let snapshot: Arc<Snapshot> = self.discovery.adopt(&merged.desired, api);
+        Laid::new(merged, &snapshot, api)
+    }
+}
