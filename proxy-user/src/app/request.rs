@@ -26,6 +26,8 @@ impl Daemon {
             Request::Reload { by, reply } => respond(reply, self.reload(Some(by)).await),
             Request::Explain { query, reply } => respond(reply, self.explain(&query)),
             Request::Stats { reply } => respond(reply, self.stats()),
+            Request::Sync { registry, reply, .. } => respond(reply, Err(unknown_registry(registry))),
+            Request::Accept { service, reply, .. } => respond(reply, Err(nothing_held(&service))),
             Request::Detach { by, reply } => {
                 tracing::info!(uid = by.uid, "detach asked for");
                 let answer = self.detach().await;
@@ -204,7 +206,7 @@ impl Daemon {
         if changed {
             self.record(Origin::File, by, "configuration reloaded".into());
         }
-        Ok(ReloadAnswer { generation: self.state.generation, changed, warnings })
+        Ok(ReloadAnswer { generation: self.state.generation, changed, registries: Vec::new(), warnings })
     }
 
     /// What a reload cannot change.
@@ -271,5 +273,16 @@ fn summary(change: &Change) -> String {
         Change::PutBackend { service, backend, .. } => format!("service {service}: backend {backend} put"),
         Change::DeleteBackend { service, backend } => format!("service {service}: backend {backend} deleted"),
         Change::SetBackend { service, backend, .. } => format!("service {service}: backend {backend} set"),
+        Change::SetWithdrawn { service, withdrawn: true } => format!("service {service}: VIP withdrawn"),
+        Change::SetWithdrawn { service, withdrawn: false } => format!("service {service}: VIP published"),
     }
+}
+
+fn unknown_registry(name: Option<String>) -> Refusal {
+    let name = name.unwrap_or_else(|| "at all".to_owned());
+    Refusal::new(Code::UnknownRegistry, format!("there is no registry {name}"))
+}
+
+fn nothing_held(service: &str) -> Refusal {
+    Refusal::new(Code::NothingHeld, format!("no removals of service {service} wait"))
 }

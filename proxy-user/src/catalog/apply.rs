@@ -52,6 +52,7 @@ impl ApiState {
             Change::SetBackend { service, backend, new } => {
                 result.set_backend(base, &service, backend, new)?;
             }
+            Change::SetWithdrawn { service, withdrawn } => result.set_withdrawn(base, &service, withdrawn)?,
         }
         result.api.tidy();
         result.changed = result.api != *self;
@@ -95,7 +96,8 @@ impl ApiState {
         self.lists.retain(|_, list| list.definition.is_some() || !list.entries.is_empty());
         self.services.retain(|_, service| {
             service.overrides.retain(|_, over| over.weight.is_some() || over.state.is_some());
-            service.definition.is_some() || !service.backends.is_empty() || !service.overrides.is_empty()
+            let own = service.definition.is_some() || service.withdrawn;
+            own || !service.backends.is_empty() || !service.overrides.is_empty()
         });
     }
 }

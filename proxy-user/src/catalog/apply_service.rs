@@ -137,6 +137,13 @@ impl Changed {
             own.weight = weight.unwrap_or(own.weight);
             own.state = new.state.unwrap_or(own.state);
             *own != old
+        } else if base.services.get(service).is_some_and(|of_base| of_base.discovery.is_some()) {
+            // A discovered backend, whether its registry has it now or not: the word holds when it comes back, too.
+            let over = part.overrides.entry(backend).or_default();
+            let old = *over;
+            over.weight = weight.or(over.weight);
+            over.state = new.state.map_or(over.state, |state| (state != AdminState::Active).then_some(state));
+            *over != old
         } else {
             return Err(Refusal::new(
                 Code::UnknownBackend,
@@ -146,6 +153,28 @@ impl Changed {
         };
         let outcome = if changed { Outcome::Updated } else { Outcome::Exists };
         self.note(backend_text(&backend), Operation::Add, outcome, None);
+        Ok(())
+    }
+
+    pub(super) fn set_withdrawn(
+        &mut self,
+        base: &Desired,
+        service: &str,
+        withdrawn: bool,
+    ) -> Result<(), Refusal> {
+        self.known_service(base, service)?;
+        if base.services.get(service).is_none_or(|of_base| of_base.publish.is_empty()) {
+            return Err(Refusal::new(
+                Code::InvalidState,
+                format!("the VIP of service {service} is not registered anywhere"),
+            )
+            .hint("`publish` in the configuration says where a VIP is registered"));
+        }
+        let part = self.api.services.entry(service.to_owned()).or_default();
+        let outcome = if part.withdrawn == withdrawn { Outcome::Exists } else { Outcome::Updated };
+        part.withdrawn = withdrawn;
+        let operation = if withdrawn { Operation::Remove } else { Operation::Add };
+        self.note(service, operation, outcome, None);
         Ok(())
     }
 

@@ -85,6 +85,13 @@ pub enum Change {
         /// What to change: the weight, or drain and undrain.
         new: NewBackend,
     },
+    /// Take a service's VIP out of its registries, or put it back.
+    SetWithdrawn {
+        /// Service.
+        service: String,
+        /// Whether it is out.
+        withdrawn: bool,
+    },
 }
 
 /// An entry to add.

@@ -66,6 +66,8 @@ pub struct ApiService {
     pub backends: BTreeMap<BackendAddr, ApiBackend>,
     /// What the operator laid on backends of the base.
     pub overrides: BTreeMap<BackendAddr, Override>,
+    /// Whether the operator has taken the VIP out of its registries.
+    pub withdrawn: bool,
 }
 
 /// What a service is, without its backends.

@@ -15,6 +15,7 @@ mod failure;
 mod output;
 mod rates;
 mod reach;
+pub mod registry;
 pub mod run;
 pub mod service;
 pub mod stats;
@@ -94,6 +95,9 @@ pub enum Command {
     /// Backends of a service
     #[command(subcommand)]
     Backend(backend::BackendCommand),
+    /// Registries: sessions, what is known, where backends come from
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
     /// The configuration's form and content
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -140,6 +144,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Some(Command::Acl(command)) => acl::acl(command, global, output),
         Some(Command::Service(command)) => service::service(command, global, output),
         Some(Command::Backend(command)) => backend::backend(command, global, output),
+        Some(Command::Registry(command)) => registry::registry(command, global, output),
         Some(Command::Config(command)) => config::config(command, global, output),
         Some(Command::Metrics) => daemon::metrics(global, output),
         Some(Command::Completion(args)) => completion::completion(&args, &mut Cli::command(), output),

@@ -81,8 +81,32 @@ fn text(status: &Status, readings: Option<&Readings<'_>>, output: &Output) -> St
         let detail = interface.detail.as_deref().unwrap_or_default();
         text.push_str(&format!("  {}: {}\n", interface.name, printable(detail)));
     }
+    text.push_str(&registries(status));
     text.push_str(&notes(status, output));
     text
+}
+
+/// One line for all registries.
+fn registries(status: &Status) -> String {
+    if status.registries.is_empty() {
+        return String::new();
+    }
+    let words = status.registries.iter().map(|registry| {
+        let mut text = format!("{} ({}) {}", registry.name, registry.kind, registry.session.label());
+        match registry.last_success_age_seconds {
+            Some(age) => text.push_str(&format!(", answered {} ago", duration(age))),
+            None if registry.queries > 0 => text.push_str(", never answered"),
+            None => {}
+        }
+        if registry.unknown > 0 {
+            text.push_str(&format!(", {} of {} names unknown", registry.unknown, registry.queries));
+        }
+        if let Some(error) = &registry.error {
+            text.push_str(&format!(": {}", printable(error)));
+        }
+        text
+    });
+    format!("\nregistries: {}\n", words.collect::<Vec<_>>().join("; "))
 }
 
 fn change_lines(status: &Status) -> String {

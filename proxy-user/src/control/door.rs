@@ -9,10 +9,12 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::registry::RegistrySession;
 use super::types::{
-    Applied, BackendHealth, ChangeRecord, Code, Condition, DetachAnswer, ExplainAnswer, ExplainQuery,
-    InterfaceStatus, Peer, ReloadAnswer, ReloadRecord, StatsSnapshot, Warning,
+    AcceptAnswer, Applied, BackendHealth, ChangeRecord, Code, Condition, DetachAnswer, ExplainAnswer,
+    ExplainQuery, InterfaceStatus, Peer, ReloadAnswer, ReloadRecord, StatsSnapshot, SyncAnswer, Warning,
 };
+use crate::catalog::snapshot::Snapshot;
 use crate::catalog::{ApiState, Change, Refusal};
 use crate::model::{BackendAddr, Desired};
 
@@ -71,6 +73,24 @@ pub enum Request {
         /// Answer.
         reply: oneshot::Sender<Result<DetachAnswer, Refusal>>,
     },
+    /// Ask registries again, without remembered positions.
+    Sync {
+        /// Which; none for all.
+        registry: Option<String>,
+        /// Who asks.
+        by: Peer,
+        /// Answer.
+        reply: oneshot::Sender<Result<SyncAnswer, Refusal>>,
+    },
+    /// Carry out the removals of a service that are held.
+    Accept {
+        /// Service.
+        service: String,
+        /// Who asks.
+        by: Peer,
+        /// Answer.
+        reply: oneshot::Sender<Result<AcceptAnswer, Refusal>>,
+    },
     /// Read all counters.
     Stats {
         /// Answer.
@@ -105,6 +125,10 @@ pub struct View {
     pub last_reload: Option<ReloadRecord>,
     /// State of the way to each backend, by service. A backend that is missing here counts as not up yet.
     pub backends: BTreeMap<(String, BackendAddr), BackendHealth>,
+    /// What discovery and health checks say.
+    pub pool: Arc<Snapshot>,
+    /// Sessions with registries, by name.
+    pub registries: BTreeMap<String, RegistrySession>,
 }
 
 impl View {
@@ -128,6 +152,8 @@ impl View {
             last_change: None,
             last_reload: None,
             backends: BTreeMap::new(),
+            pool: Arc::default(),
+            registries: BTreeMap::new(),
         }
     }
 
@@ -189,6 +215,22 @@ impl Door {
     /// Why it was not done.
     pub async fn detach(&self, by: Peer) -> Result<DetachAnswer, Refusal> {
         self.ask(|reply| Request::Detach { by, reply }).await
+    }
+
+    /// Asks for registries to be asked again.
+    ///
+    /// # Errors
+    /// When there is no such registry.
+    pub async fn sync(&self, registry: Option<String>, by: Peer) -> Result<SyncAnswer, Refusal> {
+        self.ask(|reply| Request::Sync { registry, by, reply }).await
+    }
+
+    /// Asks for held removals to be carried out.
+    ///
+    /// # Errors
+    /// When there is no such service, or nothing of it is held.
+    pub async fn accept(&self, service: String, by: Peer) -> Result<AcceptAnswer, Refusal> {
+        self.ask(|reply| Request::Accept { service, by, reply }).await
     }
 
     /// The counters, at most a second old: callers at the same time share one walk over the maps.

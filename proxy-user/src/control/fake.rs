@@ -87,7 +87,12 @@ async fn run(mut end: DoorEnd, walks: Walks) {
             }
             Request::Reload { reply, .. } => {
                 let generation = end.view().generation;
-                let _ = reply.send(Ok(ReloadAnswer { generation, changed: false, warnings: Vec::new() }));
+                let _ = reply.send(Ok(ReloadAnswer {
+                    generation,
+                    changed: false,
+                    registries: Vec::new(),
+                    warnings: Vec::new(),
+                }));
             }
             Request::Explain { query, reply } => {
                 let _ = reply.send(Ok(ExplainAnswer {
@@ -104,6 +109,12 @@ async fn run(mut end: DoorEnd, walks: Walks) {
             Request::Detach { reply, .. } => {
                 let _ = reply.send(Ok(DetachAnswer { removed: vec!["eth0".into()], left: Vec::new() }));
                 return;
+            }
+            Request::Sync { registry, reply, .. } => {
+                let _ = reply.send(sync(&end.view(), registry));
+            }
+            Request::Accept { service, reply, .. } => {
+                let _ = reply.send(accept(&end.view(), service));
             }
             Request::Stats { reply } => {
                 walks.fetch_add(1, Ordering::Relaxed);

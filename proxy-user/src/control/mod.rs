@@ -5,5 +5,6 @@ pub mod client;
 pub mod door;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod registry;
 pub mod server;
 pub mod types;

@@ -61,6 +61,13 @@ struct ServiceRow {
     definition: Option<DefinitionRow>,
     backends: Vec<(String, ApiBackend)>,
     overrides: Vec<(String, Override)>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    withdrawn: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +90,7 @@ pub(super) fn service_row(service: &ApiService) -> Result<Vec<u8>, BadRow> {
         }),
         backends: service.backends.iter().map(|(addr, own)| (backend_text(addr), *own)).collect(),
         overrides: service.overrides.iter().map(|(addr, over)| (backend_text(addr), *over)).collect(),
+        withdrawn: service.withdrawn,
     })
 }
 
@@ -99,7 +107,7 @@ pub(super) fn service(bytes: &[u8]) -> Result<ApiService, BadRow> {
         }),
         None => None,
     };
-    let mut service = ApiService { definition, ..ApiService::default() };
+    let mut service = ApiService { definition, withdrawn: row.withdrawn, ..ApiService::default() };
     for (addr, own) in row.backends {
         service.backends.insert(parse_backend(&addr).map_err(bad)?, own);
     }

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::rates::Readings;
 use super::reach::{Daemon, report};
+use super::registry::{hold_line, publication_line, query_line};
 use super::{Global, origin_word};
 use crate::config::parse;
 use crate::control::client::ChangeOptions;
@@ -26,6 +27,10 @@ pub enum ServiceCommand {
     List(ListArgs),
     /// One service
     Show(ShowArgs),
+    /// Take the VIP out of its registries; new clients no longer find it there, and it stays out until `publish`
+    Withdraw(NameArgs),
+    /// Put the VIP back into its registries
+    Publish(NameArgs),
 }
 
 /// Arguments of `weir service add`.
@@ -122,6 +127,8 @@ pub fn service(command: ServiceCommand, global: &Global, output: &Output) -> Res
         ServiceCommand::Del(args) => del(&args.name, &Daemon::reach(global)?, output),
         ServiceCommand::List(args) => list(&args, &Daemon::reach(global)?, output),
         ServiceCommand::Show(args) => show(&args, &Daemon::reach(global)?, output),
+        ServiceCommand::Withdraw(args) => withdraw(&args.name, true, &Daemon::reach(global)?, output),
+        ServiceCommand::Publish(args) => withdraw(&args.name, false, &Daemon::reach(global)?, output),
     }
 }
 
@@ -164,6 +171,12 @@ fn del(name: &str, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
             output.json_only(&serde_json::json!({"changed": false}))
         }
     }
+}
+
+fn withdraw(name: &str, withdrawn: bool, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    let applied = daemon.ask(daemon.client.set_withdrawn(name, withdrawn, daemon.options()))?;
+    let verb = if withdrawn { "withdrew" } else { "published" };
+    report(&applied, &format!("{verb} the VIP of {name}"), output)
 }
 
 fn list(args: &ListArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
@@ -216,6 +229,15 @@ fn details(service: &ServiceDocument) -> String {
             way(&backend.health.next_hop),
             origin_word(backend.origin)
         ));
+    }
+    for source in &service.sources {
+        text.push_str(&format!("  from {}\n", query_line(source)));
+    }
+    if let Some(hold) = &service.hold {
+        text.push_str(&format!("  {}\n", hold_line(&service.name, hold)));
+    }
+    for publication in &service.publications {
+        text.push_str(&format!("  {}\n", publication_line(publication)));
     }
     text
 }

@@ -1,12 +1,15 @@
 //! The service view, in the layout that operators know from `ipvsadm`: a line for the VIP, its backends indented
 //! under it.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::rates::{Rates, Readings};
 use crate::cli::table::{Align, Table};
-use crate::cli::units::{count, rate_text};
-use crate::control::types::{BackendDocument, ServiceDocument, Traffic};
+use crate::cli::units::{count, rate_text, since};
+use crate::control::types::{
+    BackendDocument, HoldStatus, PublicationStatus, QueryStatus, ServiceDocument, StandingState, Traffic,
+};
 use crate::model::{AdminState, Announce, Forward, Origin, UnknownPort};
 
 /// What the view shows.
@@ -31,6 +34,12 @@ pub(super) struct ServiceView {
     #[serde(flatten)]
     numbers: Numbers,
     backends: Vec<BackendView>,
+    sources: Vec<QueryStatus>,
+    hold: Option<HoldStatus>,
+    publications: Vec<PublicationStatus>,
+    withdrawn: bool,
+    #[serde(skip)]
+    now: Timestamp,
 }
 
 /// A backend, its counters and rates.
@@ -67,7 +76,7 @@ impl View {
         for service in &self.services {
             table.row(service_cells(service, exact));
             for backend in &service.backends {
-                table.row(backend_cells(backend, exact));
+                table.row(backend_cells(backend, service.now, exact));
             }
         }
         table.render()
@@ -76,8 +85,10 @@ impl View {
 
 impl ServiceView {
     fn new(document: ServiceDocument, readings: &Readings<'_>) -> Self {
-        let ServiceDocument { name, vip, forward, announce, unknown_port, syn_budget, origin, backends } =
-            document;
+        let ServiceDocument {
+            name, vip, forward, announce, unknown_port, syn_budget, origin, backends, ..
+        } = document;
+        let ServiceDocument { sources, hold, publications, withdrawn, .. } = document;
         let stats = readings.now.services.iter().find(|stats| stats.service == name);
         let backend = |document: BackendDocument| {
             let found =
@@ -95,7 +106,22 @@ impl ServiceView {
             flows: stats.and_then(|stats| stats.flows),
             rates: readings.traffic(&name, None),
         };
-        Self { name, vip, forward, announce, unknown_port, syn_budget, origin, numbers, backends }
+        Self {
+            name,
+            vip,
+            forward,
+            announce,
+            unknown_port,
+            syn_budget,
+            origin,
+            numbers,
+            backends,
+            sources,
+            hold,
+            publications,
+            withdrawn,
+            now: readings.now.at,
+        }
     }
 }
 
@@ -109,12 +135,12 @@ fn service_cells(service: &ServiceView, exact: bool) -> Vec<String> {
     cells
 }
 
-fn backend_cells(backend: &BackendView, exact: bool) -> Vec<String> {
+fn backend_cells(backend: &BackendView, now: Timestamp, exact: bool) -> Vec<String> {
     let BackendView { document, numbers } = backend;
     let address = format!("{} w{}", document.address, document.weight);
     let mut cells = vec!["  ->".to_owned(), address, String::new(), String::new()];
     cells.extend(number_cells(numbers, exact));
-    cells.push(state_text(document));
+    cells.push(state_text(document, now));
     cells
 }
 
@@ -129,16 +155,24 @@ fn number_cells(numbers: &Numbers, exact: bool) -> [String; 5] {
     ]
 }
 
-fn state_text(backend: &BackendDocument) -> String {
+fn state_text(backend: &BackendDocument, now: Timestamp) -> String {
     let draining = backend.state == AdminState::Drain || backend.weight == 0;
-    let state = match (backend.health.up, draining) {
-        (true, false) => "up",
-        (true, true) => "draining",
-        (false, _) => "down",
+    let (state, detail) = match (backend.standing, backend.health.up, draining) {
+        (Some(standing), ..) if !matches!(standing, StandingState::Used | StandingState::Held) => {
+            (standing.label(), &backend.standing_detail)
+        }
+        (_, false, _) => ("down", &backend.health.detail),
+        (_, true, true) => ("draining", &None),
+        (standing, true, false) => {
+            (if standing == Some(StandingState::Held) { "up, removal held" } else { "up" }, &None)
+        }
     };
-    let detail = backend.health.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let since = backend.since.map(|at| format!(" {}", since(now, at))).unwrap_or_default();
+    let sources = backend.sources.join(", ");
+    let sources = if sources.is_empty() { sources } else { format!(" ({sources})") };
+    let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
     let overridden = if backend.overridden { " (set by the API over the file)" } else { "" };
-    format!("{state}{detail}{overridden}")
+    format!("{state}{since}{sources}{detail}{overridden}")
 }
 
 /// A forwarding mode as it is written everywhere.
@@ -176,6 +210,13 @@ mod tests {
             origin: Origin::File,
             overridden: false,
             health: BackendHealth { up, detail: detail.map(ToOwned::to_owned), ..BackendHealth::default() },
+            sources: Vec::new(),
+            standing: None,
+            standing_detail: None,
+            since: None,
+            zone: None,
+            labels: Default::default(),
+            checked: None,
         }
     }
 
@@ -193,7 +234,27 @@ mod tests {
                 backend("10.0.0.12:8080", 0, true, None),
                 backend("10.0.0.13:8080", 100, false, Some("no neighbour entry")),
             ],
+            sources: Vec::new(),
+            hold: None,
+            publications: Vec::new(),
+            withdrawn: false,
         }
+    }
+
+    #[test]
+    fn a_discovered_backend_says_whence_and_since_when() {
+        let now: Timestamp = "2026-01-01T00:03:12Z".parse().unwrap();
+        let mut found = backend("10.0.0.11:8080", 100, true, None);
+        found.sources = vec!["prod".into(), "dns".into()];
+        found.since = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let text = |standing, detail: Option<&str>, found: &BackendDocument| {
+            let standing_detail = detail.map(ToOwned::to_owned);
+            state_text(&BackendDocument { standing: Some(standing), standing_detail, ..found.clone() }, now)
+        };
+        assert_eq!(text(StandingState::Used, None, &found), "up 3m12s (prod, dns)");
+        assert_eq!(text(StandingState::Held, Some("x"), &found), "up, removal held 3m12s (prod, dns)");
+        assert_eq!(text(StandingState::Down, Some("refused"), &found), "down 3m12s (prod, dns): refused");
+        assert_eq!(text(StandingState::Leaving, None, &found), "leaving 3m12s (prod, dns)");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::problem::Answer;
 use super::render::{self, number, tagged};
 use crate::catalog::{Refusal, backend_text};
 use crate::control::door::View;
+use crate::control::registry;
 use crate::control::types::{
     Code, Condition, DetachAnswer, EffectiveAcl, EffectiveConfig, EffectiveList, EffectiveSnat,
     ExplainAnswer, ExplainQuery, Health, InterfaceStats, PacketTotals, Problem, ReloadAnswer, StatsSnapshot,
@@ -153,6 +154,11 @@ fn describe(view: &View) -> Status {
         last_reload: view.last_reload.clone(),
         interfaces: view.interfaces.clone(),
         packets: PacketTotals::default(),
+        registries: view
+            .registries
+            .iter()
+            .map(|(name, session)| registry::summary(&view.pool, name, session, Timestamp::now()))
+            .collect(),
         counts: StatusCounts {
             lists: number(view.desired.acl.lists.len()),
             acl_entries: number(view.desired.acl.lists.values().map(|list| list.entries.len()).sum()),

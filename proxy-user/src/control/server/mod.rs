@@ -10,6 +10,8 @@ mod extract;
 #[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
 mod lookup;
 mod problem;
+#[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
+mod registry;
 mod render;
 mod service;
 mod socket;
@@ -143,6 +145,13 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(service::weight))
         .routes(routes!(service::drain))
         .routes(routes!(service::undrain))
+        .routes(routes!(registry::list))
+        .routes(routes!(registry::get))
+        .routes(routes!(registry::sync_all))
+        .routes(routes!(registry::sync))
+        .routes(routes!(registry::endpoints))
+        .routes(routes!(registry::accept))
+        .routes(routes!(registry::publish))
 }
 
 fn router(api: Api) -> Router {

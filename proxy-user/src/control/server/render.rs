@@ -4,10 +4,12 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use hyper::header::ETAG;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::catalog::{ApiList, backend_text, vip_text};
 use crate::control::door::View;
+use crate::control::registry;
 use crate::control::types::{BackendDocument, Entry, ListSummary, ServiceDocument};
 use crate::model::{AclEntry, AclList, BackendAddr, Origin, Service};
 
@@ -65,6 +67,9 @@ pub(super) fn entry(prefix: &IpNet, entry: &AclEntry) -> Entry {
 }
 
 pub(super) fn service(view: &View, name: &str, service: &Service) -> ServiceDocument {
+    let pooled = view.pool.services.get(name);
+    let now = Timestamp::now();
+    let publications = view.registries.values().flat_map(|session| &session.publications);
     ServiceDocument {
         name: name.to_owned(),
         vip: vip_text(&service.vip),
@@ -74,6 +79,12 @@ pub(super) fn service(view: &View, name: &str, service: &Service) -> ServiceDocu
         syn_budget: service.syn_budget,
         origin: service.origin,
         backends: service.backends.keys().filter_map(|addr| backend(view, name, service, *addr)).collect(),
+        sources: pooled
+            .map(|pooled| pooled.sources.iter().map(|source| registry::query(name, source, now)).collect())
+            .unwrap_or_default(),
+        hold: pooled.and_then(|pooled| pooled.hold.as_ref()).map(registry::hold),
+        publications: publications.filter(|one| one.service == name).cloned().collect(),
+        withdrawn: view.api.services.get(name).is_some_and(|part| part.withdrawn),
     }
 }
 
@@ -85,6 +96,8 @@ pub(super) fn backend(
 ) -> Option<BackendDocument> {
     let backend = service.backends.get(&addr)?;
     let over = view.api.services.get(name).is_some_and(|part| part.overrides.contains_key(&addr));
+    let candidate = view.pool.services.get(name).and_then(|pooled| pooled.candidates.get(&addr));
+    let found = candidate.map(|candidate| registry::endpoint(&addr, candidate));
     Some(BackendDocument {
         address: backend_text(&addr),
         weight: backend.weight,
@@ -92,6 +105,13 @@ pub(super) fn backend(
         origin: backend.origin,
         overridden: over && backend.origin != Origin::Api,
         health: view.backends.get(&(name.to_owned(), addr)).cloned().unwrap_or_default(),
+        sources: found.as_ref().map(|found| found.sources.clone()).unwrap_or_default(),
+        standing: found.as_ref().map(|found| found.standing),
+        standing_detail: found.as_ref().and_then(|found| found.detail.clone()),
+        since: found.as_ref().map(|found| found.since),
+        zone: found.as_ref().and_then(|found| found.zone.clone()),
+        labels: found.as_ref().map(|found| found.labels.clone()).unwrap_or_default(),
+        checked: found.and_then(|found| found.checked),
     })
 }
 

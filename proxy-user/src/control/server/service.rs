@@ -201,7 +201,7 @@ fn set(service: String, backend: BackendAddr, new: NewBackend) -> Change {
     Change::SetBackend { service, backend, new }
 }
 
-fn unknown_service(name: &str) -> Refusal {
+pub(super) fn unknown_service(name: &str) -> Refusal {
     Refusal::new(Code::UnknownService, format!("there is no service {name}"))
         .hint("GET /v1/services names them")
 }

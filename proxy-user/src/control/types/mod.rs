@@ -7,8 +7,10 @@
 mod acl;
 mod change;
 mod config;
+mod endpoint;
 mod explain;
 mod problem;
+mod registry;
 mod service;
 mod stats;
 mod status;
@@ -19,8 +21,13 @@ pub use acl::{
 };
 pub use change::{Applied, Counts, Item, Operation, Outcome, Warning};
 pub use config::{EffectiveAcl, EffectiveConfig, EffectiveList, EffectiveSnat};
+pub use endpoint::{Checked, EndpointStatus, Endpoints, HoldCause, HoldStatus, StandingState};
 pub use explain::{ExplainAcl, ExplainAnswer, ExplainBackend, ExplainQuery, ExplainService};
 pub use problem::{Code, FieldError, Problem};
+pub use registry::{
+    AcceptAnswer, KnowledgeState, PublicationState, PublicationStatus, PublishPut, QueryStatus, RefusedEntry,
+    Registries, RegistryError, RegistryStatus, RegistrySummary, SessionState, SyncAnswer,
+};
 pub use service::{
     BackendDocument, BackendHealth, BackendPut, ServiceDocument, ServicePut, Services, WeightPut,
 };

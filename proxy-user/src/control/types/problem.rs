@@ -55,6 +55,10 @@ pub enum Code {
     UnknownService,
     /// No such backend.
     UnknownBackend,
+    /// No such registry.
+    UnknownRegistry,
+    /// No removals of the service wait.
+    NothingHeld,
     /// The file or a flag set it: the API may not alter it.
     OriginConflict,
     /// Two objects claim the same order or VIP.
@@ -97,10 +101,14 @@ impl Code {
         match self {
             Self::InvalidRequest => 400,
             Self::NotPermitted => 403,
-            Self::UnknownRoute | Self::UnknownList | Self::UnknownService | Self::UnknownBackend => 404,
+            Self::UnknownRoute
+            | Self::UnknownList
+            | Self::UnknownService
+            | Self::UnknownBackend
+            | Self::UnknownRegistry => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
-            Self::OriginConflict | Self::Conflict => 409,
+            Self::OriginConflict | Self::Conflict | Self::NothingHeld => 409,
             Self::StaleGeneration => 412,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -122,6 +130,8 @@ impl Code {
             Self::UnknownList => "No such list",
             Self::UnknownService => "No such service",
             Self::UnknownBackend => "No such backend",
+            Self::UnknownRegistry => "No such registry",
+            Self::NothingHeld => "No removals wait",
             Self::OriginConflict => "Set by the configuration file or a flag",
             Self::Conflict => "Taken by another object",
             Self::StaleGeneration => "The state has changed since it was read",
@@ -152,6 +162,8 @@ impl Code {
             Self::UnknownList => "unknown_list",
             Self::UnknownService => "unknown_service",
             Self::UnknownBackend => "unknown_backend",
+            Self::UnknownRegistry => "unknown_registry",
+            Self::NothingHeld => "nothing_held",
             Self::OriginConflict => "origin_conflict",
             Self::Conflict => "conflict",
             Self::StaleGeneration => "stale_generation",

@@ -1,8 +1,13 @@
 //! Services and their backends.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::endpoint::{Checked, HoldStatus, StandingState};
+use super::registry::{PublicationStatus, QueryStatus};
 use crate::model::{AdminState, Announce, Forward, Origin, UnknownPort};
 
 /// All services.
@@ -33,6 +38,18 @@ pub struct ServiceDocument {
     pub origin: Origin,
     /// Backends by address.
     pub backends: Vec<BackendDocument>,
+    /// Where further backends come from, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<QueryStatus>,
+    /// Removals of backends that wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
+    /// Where the VIP is registered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publications: Vec<PublicationStatus>,
+    /// Whether the operator has taken the VIP out of its registries.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
 /// A backend of a service.
@@ -50,6 +67,28 @@ pub struct BackendDocument {
     pub overridden: bool,
     /// What the data path knows of it.
     pub health: BackendHealth,
+    /// Registries that have it; none for a backend of the configuration or the API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+    /// Whether discovery and health checks let it take new flows; none for a service without either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<StandingState>,
+    /// Why it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_detail: Option<String>,
+    /// Since when it stands so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What else its registry says of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What the health checks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
 }
 
 /// Whether packets can reach a backend.

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::acl::ListSummary;
 use super::change::Warning;
+use super::registry::RegistrySummary;
 use crate::model::Origin;
 
 /// State of the daemon, fit for one screen.
@@ -34,6 +35,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// Packets of all interfaces.
     pub packets: PacketTotals,
+    /// Registries of the configuration.
+    #[serde(default)]
+    pub registries: Vec<RegistrySummary>,
     /// How much there is.
     pub counts: StatusCounts,
     /// Lists of the API that belong to a list of the file that is gone: kept, not in force.
@@ -47,7 +51,7 @@ pub struct Status {
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Condition {
-    /// Stable name: `attached`, `applied`.
+    /// Stable name: `attached`, `applied`, `registries`.
     pub name: String,
     /// Whether it holds.
     pub ok: bool,
@@ -111,6 +115,9 @@ pub struct ReloadAnswer {
     pub generation: u64,
     /// Whether it changed anything.
     pub changed: bool,
+    /// Registries that were begun, begun anew or ended, each with a word on it.
+    #[serde(default)]
+    pub registries: Vec<String>,
     /// What the operator should know.
     pub warnings: Vec<Warning>,
 }
