@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod explain;
+pub mod health;
 pub mod kernel;
 pub mod l7;
 pub mod lab;
