@@ -10,19 +10,20 @@ use std::{env, fs};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{build_ebpf, size};
+use crate::{build_ebpf, proto, size};
 
 /// What a step does, in the checkout's folder.
 type Step = fn(&Path) -> Result<Done>;
 
 /// The steps by name.
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("format", format),
     ("clippy, host", clippy_host),
     ("clippy, BPF target", clippy_bpf),
     ("size", file_size),
     ("docs", docs),
     ("deny", deny),
+    ("generated protobuf", generated),
     ("kernel object", object),
     ("tests", tests),
     ("demo", demo),
@@ -130,6 +131,10 @@ fn object(_root: &Path) -> Result<Done> {
         return Ok(Done::LeftOut("bpf-linker is not installed".into()));
     }
     build_ebpf::run(true).map(|()| Done::Passed)
+}
+
+fn generated(_root: &Path) -> Result<Done> {
+    proto::run(true).map(|()| Done::Passed)
 }
 
 /// The README's own test command.

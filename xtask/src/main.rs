@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod proto;
 mod size;
 
 use std::path::Path;
@@ -26,6 +27,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Make the Rust code for registries that speak Protobuf from `proxy-user/proto`.
+    Proto {
+        /// Change nothing; fail if the committed code is not what the descriptions give.
+        #[arg(long)]
+        check: bool,
+    },
     /// All that continuous integration runs.
     Ci,
     /// Refuse source files that are too long.
@@ -44,6 +51,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::BuildEbpf { check } => build_ebpf::run(check),
+        Task::Proto { check } => proto::run(check),
         Task::Ci => ci::run(),
         Task::Size => {
             size::run(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?)

@@ -161,6 +161,9 @@ fn service(addr: IpAddr, forward: Forward) -> Service {
         syn_budget: u32::MAX,
         origin: Origin::File,
         backends: (1..=3).map(|last| (BackendAddr { addr: backend(last), port: 80 }, active)).collect(),
+        discovery: None,
+        health: None,
+        publish: Vec::new(),
     }
 }
 
