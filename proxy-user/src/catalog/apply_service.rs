@@ -137,6 +137,13 @@ impl Changed {
             own.weight = weight.unwrap_or(own.weight);
             own.state = new.state.unwrap_or(own.state);
             *own != old
+        } else if base.services.get(service).is_some_and(|of_base| of_base.discovery.is_some()) {
+            // An endpoint of a registry, here now or not: the word stays for as long as the operator does not take it back.
+            let over = part.overrides.entry(backend).or_default();
+            let old = *over;
+            over.weight = weight.or(over.weight);
+            over.state = new.state.map_or(over.state, |state| (state != AdminState::Active).then_some(state));
+            *over != old
         } else {
             return Err(Refusal::new(
                 Code::UnknownBackend,

@@ -6,4 +6,5 @@
 //!
 //! Each registry has a folder: sans-IO wire code, the client, recorded bytes, tests. `list` names them all.
 
+pub mod driver;
 pub mod source;
