@@ -19,7 +19,9 @@ use crate::catalog::snapshot::{Snapshot, Standing};
 use crate::config::Settings;
 use crate::health::{self, Targets, Verdict};
 use crate::model::Desired;
-use crate::registry::driver::{Driver, Handle, Report, Status, Tuning};
+use crate::control::registry::RegistrySession;
+use crate::control::types::{RegistryError, SessionState};
+use crate::registry::driver::{Driver, Handle, Phase, Report, Tuning};
 use crate::registry::list;
 use crate::registry::source::{Event, Wanted};
 use crate::store::known::{Keeper, Known};
@@ -205,16 +207,37 @@ impl Discovery {
         });
     }
 
-    /// Asks a registry, or all of them, for everything again; false if there is none of that name.
-    pub(super) fn resync(&self, name: Option<&str>) -> bool {
+    /// Asks a registry, or all of them, for everything again; answers which were asked.
+    pub(super) fn resync(&self, name: Option<&str>) -> Vec<String> {
         let asked = self.registries.iter().filter(|(found, _)| name.is_none_or(|name| name == *found));
-        asked.map(|(_, running)| running.driver.resync()).count() > 0
+        asked.inspect(|(_, running)| running.driver.resync()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// State of every registry's connection.
-    pub(super) fn status(&self) -> BTreeMap<String, (&'static str, Status)> {
-        let status = |running: &Running| (running.settings.kind(), running.driver.status());
-        self.registries.iter().map(|(name, running)| (name.clone(), status(running))).collect()
+    /// State of every registry's sessions and of what is registered there.
+    pub(super) fn sessions(&self) -> BTreeMap<String, RegistrySession> {
+        let session = |(name, running): (&String, &Running)| {
+            let status = running.driver.status();
+            let session = RegistrySession {
+                kind: running.settings.kind().to_owned(),
+                state: match status.phase {
+                    Phase::Idle => SessionState::Idle,
+                    Phase::Connecting => SessionState::Connecting,
+                    Phase::Connected => SessionState::Connected,
+                    Phase::Waiting => SessionState::Waiting,
+                    Phase::Stopped => SessionState::Stopped,
+                },
+                since: status.since,
+                peer: status.peer,
+                last_error: status.last_error.map(|(at, detail)| RegistryError { at, detail }),
+                next_try: status.next_try,
+                sessions: status.sessions,
+                failures: status.failures,
+                events: status.events,
+                publications: self.publications.statuses(name),
+            };
+            (name.clone(), session)
+        };
+        self.registries.iter().map(session).collect()
     }
 
     /// What was found last.

@@ -9,8 +9,8 @@ use super::discovery::Heard;
 use super::start;
 use crate::catalog::pool::Now;
 use crate::catalog::snapshot::Snapshot;
-use crate::catalog::{ApiState, Merged, Refusal, overlay};
-use crate::control::types::Code;
+use crate::catalog::{ApiState, Merged, Refusal, backend_text, overlay};
+use crate::control::types::{AcceptAnswer, Code, SyncAnswer};
 use crate::kernel::write::Written;
 use crate::model::Service;
 
@@ -141,6 +141,26 @@ impl Daemon {
         if !fresh.is_empty() {
             start::wait_for_ways(&self.follower, &fresh, patience).await;
         }
+    }
+
+    /// Asks a registry, or all, for everything again.
+    pub(super) fn resync(&self, registry: Option<String>) -> Result<SyncAnswer, Refusal> {
+        let registries = self.discovery.resync(registry.as_deref());
+        match registry {
+            Some(name) if registries.is_empty() => {
+                Err(Refusal::new(Code::UnknownRegistry, format!("there is no registry {name}"))
+                    .hint("`weir registry list` names them all"))
+            }
+            _ => Ok(SyncAnswer { registries }),
+        }
+    }
+
+    /// Carries out the removals of a service that wait.
+    pub(super) async fn accept(&mut self, service: String) -> Result<AcceptAnswer, Refusal> {
+        let released = self.discovery.pool.accept(&service, Now::clock());
+        let removed = released.map_err(|error| Refusal::new(Code::NothingHeld, error.to_string()))?;
+        self.follow_endpoints().await;
+        Ok(AcceptAnswer { service, removed: removed.iter().map(backend_text).collect() })
     }
 
     /// Endpoints of discovery that are in the maps stay until their registries have said something.

@@ -26,8 +26,15 @@ impl Daemon {
             Request::Reload { by, reply } => respond(reply, self.reload(Some(by)).await),
             Request::Explain { query, reply } => respond(reply, self.explain(&query)),
             Request::Stats { reply } => respond(reply, self.stats()),
-            Request::Sync { registry, reply, .. } => respond(reply, Err(unknown_registry(registry))),
-            Request::Accept { service, reply, .. } => respond(reply, Err(nothing_held(&service))),
+            Request::Sync { registry, by, reply } => {
+                tracing::info!(uid = by.uid, ?registry, "registries are to be asked again");
+                respond(reply, self.resync(registry));
+            }
+            Request::Accept { service, by, reply } => {
+                tracing::info!(uid = by.uid, service, "held removals are accepted");
+                let answer = self.accept(service).await;
+                respond(reply, answer);
+            }
             Request::Detach { by, reply } => {
                 tracing::info!(uid = by.uid, "detach asked for");
                 let answer = self.detach().await;
@@ -102,7 +109,7 @@ impl Daemon {
         self.learn_ways(&laid.merged, NEW_WAYS).await;
         let before = std::mem::replace(&mut self.state.laid, laid);
         match self.apply_desired(number).await {
-            Ok(_) => Ok(before),
+            Ok(()) => Ok(before),
             Err(refusal) => {
                 self.put_back(before).await;
                 Err(refusal)
@@ -276,13 +283,4 @@ fn summary(change: &Change) -> String {
         Change::SetWithdrawn { service, withdrawn: true } => format!("service {service}: VIP withdrawn"),
         Change::SetWithdrawn { service, withdrawn: false } => format!("service {service}: VIP published"),
     }
-}
-
-fn unknown_registry(name: Option<String>) -> Refusal {
-    let name = name.unwrap_or_else(|| "at all".to_owned());
-    Refusal::new(Code::UnknownRegistry, format!("there is no registry {name}"))
-}
-
-fn nothing_held(service: &str) -> Refusal {
-    Refusal::new(Code::NothingHeld, format!("no removals of service {service} wait"))
 }

@@ -138,7 +138,7 @@ impl Changed {
             own.state = new.state.unwrap_or(own.state);
             *own != old
         } else if base.services.get(service).is_some_and(|of_base| of_base.discovery.is_some()) {
-            // A discovered backend, whether its registry has it now or not: the word holds when it comes back, too.
+            // An endpoint of a registry, here now or not: the word stays for as long as the operator does not take it back.
             let over = part.overrides.entry(backend).or_default();
             let old = *over;
             over.weight = weight.or(over.weight);

@@ -16,16 +16,20 @@ mod apply_service;
 mod change;
 mod check;
 mod merge;
+mod overlay;
+pub mod pool;
 mod refusal;
 pub mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod weight;
 
 pub use apply::Changed;
 pub use change::{Change, NewBackend, NewEntry};
 pub use merge::{Merged, merge};
+pub use overlay::{LeftOut, check_change, overlay};
 pub use refusal::Refusal;
 pub use state::{
     ApiBackend, ApiEntry, ApiList, ApiService, ApiState, ListDefinition, Override, ServiceDefinition,

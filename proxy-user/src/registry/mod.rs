@@ -7,6 +7,7 @@
 //! Each registry has a folder: sans-IO wire code, the client, recorded bytes, tests. `list` names them all.
 
 pub mod collect;
+pub mod driver;
 pub mod endpoint;
 pub mod fault;
 pub mod file;

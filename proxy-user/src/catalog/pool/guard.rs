@@ -1,0 +1,180 @@
+//! Which removals are carried out now, and which wait. An endpoint counts as removed when it takes no new flows any more by
+//! the registries' word: it is gone, disabled, or has the weight 0. What takes no flows anyway (the operator drains it, the
+//! registry had disabled it) may go at any time after the first sync, for nothing is lost with it.
+//!
+//! Removals of one set wait or go together:
+//!
+//! | a removal | goes |
+//! |---|---|
+//! | while a source of the service has not answered since weir began | never; `accept` lets it go |
+//! | that leaves at least `min`, at most `max_removed` of the set as it was when `interval` began | at once |
+//! | of more than that share | when it has been the registry's word for `hold` without a break |
+//! | that leaves fewer than `min` | when it has been so for `hold_min`; with none, never |
+//! | that another source confirms: it had the endpoint too, is known and not empty, and lacks it | at once |
+//! | that the operator accepts | at once |
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::catalog::snapshot::HoldReason;
+use crate::model::{BackendAddr, Guard};
+
+/// A removal that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub addr: BackendAddr,
+    /// Group whose share counts: with `combine = "fallback"` each source's own, else all are one.
+    pub tier: usize,
+    /// Since when it has been the word of every source that had the endpoint last; none while one of them is unknown.
+    pub word: Option<Instant>,
+    /// Another source says so too.
+    pub confirmed: bool,
+    /// It takes no new flows anyway.
+    pub idle: bool,
+}
+
+/// What becomes of the removals.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    pub go: Vec<BackendAddr>,
+    /// Why the others wait.
+    pub held: Option<HoldReason>,
+    /// When the last of them goes.
+    pub until: Option<Instant>,
+    /// When to decide again.
+    pub wake: Option<Instant>,
+}
+
+/// Decides. `flowing` is, by tier, how many endpoints take new flows now, held ones among them.
+pub(super) fn decide(
+    guard: &Guard,
+    synced: bool,
+    pending: &[Pending],
+    flowing: &BTreeMap<usize, usize>,
+    window: &mut Window,
+    now: Instant,
+) -> Decision {
+    let mut decision = Decision::default();
+    if pending.is_empty() {
+        return decision;
+    }
+    if !synced {
+        decision.held = Some(HoldReason::FirstSync);
+        return decision;
+    }
+    window.forget(guard.interval, now);
+    decision.go.extend(pending.iter().filter(|removal| removal.idle).map(|removal| removal.addr));
+    let counted: Vec<_> = pending.iter().filter(|removal| !removal.idle).copied().collect();
+    let all: usize = flowing.values().sum();
+    let left = |gone: usize| all.saturating_sub(gone);
+    let min = usize::try_from(guard.min).unwrap_or(usize::MAX);
+    let ripe = |removal: &Pending, after: Duration| {
+        removal.confirmed || removal.word.is_some_and(|word| word + after <= now)
+    };
+    if left(counted.len()) >= min {
+        let mut tiers: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
+        for removal in &counted {
+            tiers.entry(removal.tier).or_default().push(*removal);
+        }
+        for (tier, removals) in tiers {
+            let base = flowing.get(&tier).copied().unwrap_or_default();
+            if window.allows(guard.max_removed, tier, removals.len(), base) {
+                for removal in removals {
+                    window.note(removal.addr, tier, base, now);
+                    decision.go.push(removal.addr);
+                }
+                continue;
+            }
+            let (go, wait): (Vec<_>, Vec<_>) =
+                removals.into_iter().partition(|removal| ripe(removal, guard.hold));
+            decision.go.extend(go.iter().map(|removal| removal.addr));
+            decision.wait(HoldReason::Share, Some(guard.hold), &wait, now);
+            decision.wake = earlier(decision.wake, window.oldest().map(|at| at + guard.interval));
+        }
+        return decision;
+    }
+    // Too few would be left. What has waited as long as a large share has to may go as far as enough are left.
+    let part = |ripe: &dyn Fn(&Pending) -> bool| counted.iter().copied().partition::<Vec<_>, _>(ripe);
+    let (mut go, mut wait) = part(&|removal| ripe(removal, guard.hold));
+    if left(go.len()) < min {
+        (go, wait) = part(&|removal| match guard.hold_min {
+            Some(hold_min) => ripe(removal, hold_min.max(guard.hold)),
+            None => removal.confirmed,
+        });
+    }
+    decision.go.extend(go.iter().map(|removal| removal.addr));
+    decision.wait(HoldReason::Minimum, guard.hold_min.map(|hold| hold.max(guard.hold)), &wait, now);
+    // Some of them may go after the shorter time.
+    let first =
+        wait.iter().filter_map(|removal| removal.word).map(|word| word + guard.hold).filter(|at| *at > now);
+    decision.wake = earlier(decision.wake, first.min());
+    decision
+}
+
+impl Decision {
+    fn wait(&mut self, why: HoldReason, after: Option<Duration>, waiting: &[Pending], now: Instant) {
+        if waiting.is_empty() {
+            return;
+        }
+        self.held = Some(why);
+        let Some(after) = after else { return };
+        let due = waiting.iter().filter_map(|removal| removal.word).map(|word| word + after);
+        self.wake = earlier(self.wake, due.clone().filter(|at| *at > now).min());
+        // An endpoint whose registry is unknown waits for it: nobody can say when it goes.
+        if waiting.iter().all(|removal| removal.word.is_some()) {
+            self.until = self.until.max(due.max());
+        }
+    }
+}
+
+/// What was removed lately without a wait.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    removed: BTreeMap<BackendAddr, Removed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Removed {
+    at: Instant,
+    tier: usize,
+    /// Size of the set before it.
+    base: usize,
+}
+
+impl Window {
+    /// An endpoint is back: it is not removed any more.
+    pub(super) fn returned(&mut self, addr: &BackendAddr) {
+        self.removed.remove(addr);
+    }
+
+    /// Begins anew.
+    pub(super) fn clear(&mut self) {
+        self.removed.clear();
+    }
+
+    fn forget(&mut self, interval: Duration, now: Instant) {
+        self.removed.retain(|_, removed| removed.at + interval > now);
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.removed.values().map(|removed| removed.at).min()
+    }
+
+    /// Whether so many more may go, by the size of the set when the first of the window went.
+    fn allows(&self, max_removed: u8, tier: usize, more: usize, size: usize) -> bool {
+        let of_tier = || self.removed.values().filter(|removed| removed.tier == tier);
+        let base = of_tier().min_by_key(|removed| removed.at).map_or(size, |removed| removed.base);
+        (of_tier().count() + more) * 100 <= usize::from(max_removed) * base
+    }
+
+    fn note(&mut self, addr: BackendAddr, tier: usize, base: usize, now: Instant) {
+        self.removed.insert(addr, Removed { at: now, tier, base });
+    }
+}
+
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

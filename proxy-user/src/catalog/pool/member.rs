@@ -1,0 +1,348 @@
+//! The endpoints of a service as they are taken over: what its sources say, less what has not happened yet because a
+//! removal waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::feed::{Entry, Feed, FeedId};
+use super::guard::{Decision, Pending, Window, decide};
+use super::setup::Now;
+use crate::catalog::weight;
+use crate::model::{BackendAddr, Combine, Discovery, Guard};
+
+/// An endpoint of a service.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// What is said of it; while its removal waits, what was said last that let it take flows.
+    pub entry: Entry,
+    /// The sources that have it, or had it last, in the service's order.
+    pub last: Vec<FeedId>,
+    /// All sources that had it since it came.
+    had: Vec<FeedId>,
+    pub state: State,
+}
+
+/// How far an endpoint takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It takes flows by its registry's word.
+    In,
+    /// Its registry has it, and wants no new flows there.
+    Off,
+    /// No source has it any more (or wants no new flows there), and that waits.
+    Held {
+        since: Instant,
+        wall: Timestamp,
+        /// The operator lets it go.
+        accepted: bool,
+    },
+    /// It is gone, and keeps its old flows for a while.
+    Leaving { until: Instant, wall: Timestamp },
+}
+
+/// The endpoints of a service, and what waits.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub all: BTreeMap<BackendAddr, Member>,
+    pub window: Window,
+    /// Sources whose first answer is no longer waited for.
+    pub let_go: BTreeSet<FeedId>,
+    /// Whether any removal waits.
+    pub holding: bool,
+}
+
+/// What all sources together say of an address.
+struct Word<'a> {
+    entry: &'a Entry,
+    /// Whether the entry is of a source that answers.
+    answered: bool,
+    sources: Vec<FeedId>,
+}
+
+/// A service's sources.
+pub(super) struct Sources<'a> {
+    /// In the service's order.
+    pub ids: &'a [FeedId],
+    pub feeds: &'a BTreeMap<FeedId, Feed>,
+    pub discovery: &'a Discovery,
+    pub drained: &'a BTreeSet<BackendAddr>,
+}
+
+impl Entry {
+    fn takes(&self) -> bool {
+        self.enabled && self.weight.is_none_or(|weight| weight > 0.0)
+    }
+}
+
+impl Members {
+    /// Takes the sources' word over as far as the guards let it. Answers what waits. `refused` says why an address can
+    /// never be a backend; such addresses come back with the reason.
+    pub(super) fn follow(
+        &mut self,
+        sources: &Sources<'_>,
+        refused: impl Fn(BackendAddr) -> Option<String>,
+        now: Now,
+    ) -> (Decision, BTreeMap<BackendAddr, String>) {
+        let (word, refused) = sources.word(refused);
+        self.all.retain(|addr, _| !refused.contains_key(addr));
+        self.take_over(&word, now);
+        self.mark_missing(&word, sources, now);
+        let mut decision = self.decide(sources, &word, now);
+        // What waits may fit once what was ripe has gone.
+        while !decision.go.is_empty() {
+            for addr in std::mem::take(&mut decision.go) {
+                self.let_go(addr, &word, &sources.discovery.drain, now);
+            }
+            decision = self.decide(sources, &word, now);
+        }
+        self.all.retain(
+            |_, member| !matches!(member.state, State::Leaving { until, .. } if until <= now.instant),
+        );
+        self.holding = self.all.values().any(|member| matches!(member.state, State::Held { .. }));
+        (decision, refused)
+    }
+
+    /// Additions, returns and changes: at once.
+    fn take_over(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) {
+        for (addr, said) in word {
+            let takes = said.entry.takes();
+            let Some(member) = self.all.get_mut(addr) else {
+                let state = if takes { State::In } else { State::Off };
+                let member = Member {
+                    entry: said.entry.clone(),
+                    last: said.sources.clone(),
+                    had: said.sources.clone(),
+                    state,
+                };
+                self.all.insert(*addr, member);
+                self.window.returned(addr);
+                continue;
+            };
+            for source in &said.sources {
+                if !member.had.contains(source) {
+                    member.had.push(*source);
+                }
+            }
+            match (member.state, takes) {
+                (State::In, false) => {
+                    member.state = State::Held { since: now.instant, wall: now.wall, accepted: false };
+                }
+                (State::Held { .. }, false) => {}
+                (State::Leaving { .. }, false) => member.state = State::Off,
+                (State::Off, false) | (_, true) => {}
+            }
+            if takes {
+                if member.state != State::In {
+                    self.window.returned(addr);
+                }
+                member.state = State::In;
+            }
+            if takes || member.state == State::Off {
+                if member.entry != *said.entry {
+                    member.entry = said.entry.clone();
+                }
+                if member.last != said.sources {
+                    member.last.clone_from(&said.sources);
+                }
+            }
+        }
+    }
+
+    /// What no source has any more begins to wait; what only sources had that the operator has taken away leaves.
+    fn mark_missing(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, sources: &Sources<'_>, now: Now) {
+        let mut dismissed = Vec::new();
+        for (addr, member) in &mut self.all {
+            if word.contains_key(addr) || matches!(member.state, State::Leaving { .. }) {
+                continue;
+            }
+            if !member.had.iter().any(|source| sources.ids.contains(source)) {
+                dismissed.push(*addr);
+            } else if matches!(member.state, State::In) {
+                member.state = State::Held { since: now.instant, wall: now.wall, accepted: false };
+            }
+        }
+        for addr in dismissed {
+            self.let_go(addr, word, &sources.discovery.drain, now);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        sources: &Sources<'_>,
+        word: &BTreeMap<BackendAddr, Word<'_>>,
+        now: Now,
+    ) -> Decision {
+        let guard: &Guard = &sources.discovery.guard;
+        let mut pending = Vec::new();
+        let mut accepted = Vec::new();
+        let mut flowing: BTreeMap<usize, usize> = BTreeMap::new();
+        for (addr, member) in &self.all {
+            let idle = sources.drained.contains(addr);
+            let tier = sources.tier(&member.last);
+            let removal = |since: Option<Instant>, idle| {
+                let word = since.and_then(|since| sources.answering_since(&member.last, since));
+                let confirmed = word.is_some() && sources.confirmed(addr, member);
+                Pending { addr: *addr, tier, word, confirmed, idle }
+            };
+            match member.state {
+                State::Held { accepted: true, .. } => accepted.push(*addr),
+                State::Held { since, .. } => pending.push(removal(Some(since), idle)),
+                State::Off if !word.contains_key(addr) => pending.push(removal(None, true)),
+                _ => {}
+            }
+            if !idle && matches!(member.state, State::In | State::Held { accepted: false, .. }) {
+                *flowing.entry(tier).or_default() += 1;
+            }
+        }
+        if !accepted.is_empty() {
+            return Decision { go: accepted, ..Decision::default() };
+        }
+        let synced = sources.synced(&self.let_go);
+        decide(guard, synced, &pending, &flowing, &mut self.window, now.instant)
+    }
+
+    /// Carries a removal out: an endpoint that is still listed is disabled, else it leaves.
+    fn let_go(
+        &mut self,
+        addr: BackendAddr,
+        word: &BTreeMap<BackendAddr, Word<'_>>,
+        drain: &std::time::Duration,
+        now: Now,
+    ) {
+        let Some(member) = self.all.get_mut(&addr) else { return };
+        if let Some(said) = word.get(&addr) {
+            member.entry = said.entry.clone();
+            member.state = State::Off;
+            return;
+        }
+        let until = now.instant + *drain;
+        member.state = State::Leaving { until, wall: now.wall_at(until) };
+    }
+
+    /// The operator lets go what waits now, and does not wait for these sources any more.
+    pub(super) fn accept(&mut self, silent: Vec<FeedId>) -> Vec<BackendAddr> {
+        let mut going = Vec::new();
+        for (addr, member) in &mut self.all {
+            if let State::Held { accepted, .. } = &mut member.state {
+                *accepted = true;
+                going.push(*addr);
+            }
+        }
+        if !going.is_empty() {
+            self.let_go.extend(silent);
+            self.window.clear();
+        }
+        going
+    }
+
+    /// An event has shown some of these addresses to take flows: their removal has been taken back, even if it is asked
+    /// for again before anyone looks.
+    pub(super) fn seen(&mut self, feed: &Feed) {
+        if !self.holding {
+            return;
+        }
+        for (addr, member) in &mut self.all {
+            if matches!(member.state, State::Held { .. }) && feed.entries.get(addr).is_some_and(Entry::takes)
+            {
+                member.state = State::In;
+            }
+        }
+    }
+
+    /// Endpoints that the maps still have and nobody knows: they stay until every source has answered.
+    pub(super) fn adopt(&mut self, addr: BackendAddr, sources: &[FeedId], now: Now) {
+        self.holding = true;
+        self.all.entry(addr).or_insert_with(|| Member {
+            entry: Entry { weight: None, enabled: true, zone: None, labels: Default::default() },
+            last: sources.to_vec(),
+            had: sources.to_vec(),
+            state: State::Held { since: now.instant, wall: now.wall, accepted: false },
+        });
+    }
+
+    /// Endpoints that were leaving when weir ended.
+    pub(super) fn resume(
+        &mut self,
+        addr: BackendAddr,
+        entry: &Entry,
+        source: FeedId,
+        wall: Timestamp,
+        now: Now,
+    ) {
+        let until = now.instant_at(wall);
+        self.all.entry(addr).or_insert_with(|| Member {
+            entry: entry.clone(),
+            last: vec![source],
+            had: vec![source],
+            state: State::Leaving { until, wall },
+        });
+    }
+}
+
+impl<'a> Sources<'a> {
+    fn each(&self) -> impl DoubleEndedIterator<Item = (FeedId, &'a Feed)> {
+        self.ids.iter().filter_map(|id| self.feeds.get(id).map(|feed| (*id, feed)))
+    }
+
+    /// What all say together. The first source that answers and has an address describes it; else the first that has it.
+    fn word(
+        &self,
+        refused: impl Fn(BackendAddr) -> Option<String>,
+    ) -> (BTreeMap<BackendAddr, Word<'a>>, BTreeMap<BackendAddr, String>) {
+        let mut word: BTreeMap<BackendAddr, Word<'a>> = BTreeMap::new();
+        let mut never = BTreeMap::new();
+        for (id, feed) in self.each() {
+            let answers = feed.answering.is_some();
+            for (addr, entry) in &feed.entries {
+                if let Some(said) = word.get_mut(addr) {
+                    said.sources.push(id);
+                    if answers && !said.answered {
+                        (said.entry, said.answered) = (entry, true);
+                    }
+                } else if let Some(why) = weight::unusable(entry.weight).or_else(|| refused(*addr)) {
+                    never.insert(*addr, why);
+                } else {
+                    word.insert(*addr, Word { entry, answered: answers, sources: vec![id] });
+                }
+            }
+        }
+        never.retain(|addr, _| !word.contains_key(addr));
+        (word, never)
+    }
+
+    /// Whether every source has answered since weir began, or is not waited for.
+    pub(super) fn synced(&self, let_go: &BTreeSet<FeedId>) -> bool {
+        self.each().all(|(id, feed)| feed.synced || let_go.contains(&id))
+    }
+
+    /// Since when all of these have answered without a break, at the earliest from `since`; sources that are no longer the
+    /// service's have no say.
+    fn answering_since(&self, last: &[FeedId], since: Instant) -> Option<Instant> {
+        let mut from = since;
+        for id in last.iter().filter(|id| self.ids.contains(id)) {
+            from = from.max(self.feeds.get(id)?.answering?);
+        }
+        Some(from)
+    }
+
+    /// Whether a second source that had the endpoint lacks it, too, and is known not to be empty.
+    fn confirmed(&self, addr: &BackendAddr, member: &Member) -> bool {
+        let lacks = |feed: &Feed| feed.known() && !feed.entries.get(addr).is_some_and(Entry::takes);
+        let mut witnesses = member
+            .had
+            .iter()
+            .filter(|id| self.ids.contains(id) && self.feeds.get(id).is_some_and(lacks))
+            .map(|id| member.last.contains(id));
+        // One beside those that had it last, or two of any.
+        witnesses.clone().any(|last| !last) || witnesses.nth(1).is_some()
+    }
+
+    pub(super) fn tier(&self, sources: &[FeedId]) -> usize {
+        if self.discovery.combine != Combine::Fallback {
+            return 0;
+        }
+        self.ids.iter().position(|id| sources.contains(id)).unwrap_or(0)
+    }
+}

@@ -1,0 +1,358 @@
+//! What all registries and health checks say, as one snapshot: a state machine without a clock, tasks or I/O.
+//!
+//! [`Pool::report`] and [`Pool::verdict`] take what comes, cheaply and one by one; [`Pool::tick`] works out what has changed
+//! since, once for a burst. Each service is worked out for itself: its sources' sets (`feed`) become its endpoints as far
+//! as the guards let them (`member`, `guard`), `combine` chooses among them (`choice`), health and all else decide where each
+//! stands (`standing`: the page to read first). Unknown removes nothing; additions never wait.
+
+mod address;
+mod change;
+mod choice;
+mod feed;
+mod guard;
+mod member;
+mod remember;
+mod service;
+mod setup;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+pub use change::{Change, What};
+pub use remember::{Remembered, RememberedEndpoint, RememberedSet};
+pub use setup::{Now, Setup, Spec, Verdict};
+
+use feed::{Feed, FeedId};
+use guard::earlier;
+use service::Service;
+
+use super::snapshot::Snapshot;
+use crate::model::BackendAddr;
+use crate::registry::driver::Report;
+use crate::registry::source::{Event, MAX_ENDPOINTS, Query, Wanted};
+
+/// Why nothing was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
+    /// No service of this name has discovery.
+    #[error(
+        "there is no service {0} whose backends come from a registry; `weir service list` names the services"
+    )]
+    UnknownService(String),
+    /// Nothing waits.
+    #[error(
+        "no removal of service {0} is held: there is nothing to accept; `weir registry status` shows what is held"
+    )]
+    NothingHeld(String),
+}
+
+/// A source whose first answer is missing for longer than the service's guard allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// Service whose removals wait for it.
+    pub service: String,
+    /// Registry.
+    pub registry: Arc<str>,
+    /// Since when it is waited for.
+    pub since: Timestamp,
+}
+
+/// The state of all services' discovery and health.
+#[derive(Debug)]
+pub struct Pool {
+    setup: Setup,
+    feeds: BTreeMap<FeedId, Feed>,
+    by_name: BTreeMap<(Arc<str>, Arc<Query>), FeedId>,
+    next_id: FeedId,
+    services: BTreeMap<String, Service>,
+    /// Sets of the disk that no service has asked for yet.
+    remembered: Remembered,
+    snapshot: Arc<Snapshot>,
+    /// When the oldest push was read that is not in the snapshot.
+    received: Option<Instant>,
+    changes: Vec<Change>,
+}
+
+impl Pool {
+    /// A pool that knows what was remembered, and no service yet.
+    #[must_use]
+    pub fn new(remembered: Remembered) -> Self {
+        Self {
+            setup: Setup::default(),
+            feeds: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            next_id: 0,
+            services: BTreeMap::new(),
+            remembered,
+            snapshot: Arc::default(),
+            received: None,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Says which services there are. Queries that none has any more are forgotten, with what was remembered of them.
+    pub fn set_services(&mut self, setup: Setup, now: Now) {
+        let around =
+            (setup.vips != self.setup.vips) || setup.own != self.setup.own || setup.zone != self.setup.zone;
+        self.services.retain(|name, _| setup.services.contains_key(name));
+        for (name, spec) in &setup.services {
+            let known = self.services.get(name).is_some_and(|service| service.spec == *spec);
+            if known {
+                continue;
+            }
+            let sources: Vec<_> = spec
+                .discovery
+                .iter()
+                .flat_map(|discovery| &discovery.sources)
+                .map(|source| self.feed(Arc::from(source.registry.as_str()), source.query.clone(), now))
+                .collect();
+            let service = self.services.entry(name.clone()).or_insert_with(|| Service::new(spec.clone()));
+            let since = |id: &FeedId| {
+                service.sources.iter().find(|(old, _)| old == id).map_or(now, |(_, since)| *since)
+            };
+            service.sources = sources.iter().map(|id| (*id, since(id))).collect();
+            service.spec = spec.clone();
+            service.dirty = true;
+            for (id, left) in sources.iter().filter_map(|id| self.feeds.get(id).map(|feed| (id, &feed.left)))
+            {
+                for (addr, entry, until) in left {
+                    service.members.resume(*addr, entry, *id, *until, now);
+                }
+            }
+        }
+        if around {
+            self.services.values_mut().for_each(|service| service.dirty = true);
+        }
+        self.setup = setup;
+        self.remembered.clear();
+        self.tie_feeds();
+    }
+
+    /// Takes backends that the maps still have into a service with discovery, where nothing else knows of them: they stay
+    /// until every source has answered. For a start without what was remembered.
+    pub fn adopt(&mut self, service: &str, installed: impl IntoIterator<Item = BackendAddr>, now: Now) {
+        let Some(service) = self.services.get_mut(service) else { return };
+        let sources: Vec<_> = service.sources.iter().map(|(id, _)| *id).collect();
+        if sources.is_empty() {
+            return;
+        }
+        for addr in installed {
+            if !service.spec.fixed.contains_key(&addr) {
+                service.members.adopt(addr, &sources, now);
+            }
+        }
+        service.dirty = true;
+    }
+
+    /// Takes what a registry's driver tells. A query that no service has is passed over.
+    pub fn report(&mut self, registry: &Arc<str>, report: Report, now: Now) {
+        match report {
+            Report::Lost { why } => self.lose(registry, &why, now),
+            Report::Event(Event::Connected { .. }) => self.lose(registry, "a new session has begun", now),
+            Report::Event(Event::Reset { query, set }) => {
+                let received = set.received;
+                self.change(registry, query, Some(received), now, |feed| feed.reset(set, now));
+            }
+            Report::Event(Event::Add { query, set }) => {
+                let received = set.received;
+                self.change(registry, query, Some(received), now, |feed| feed.add(set, now));
+            }
+            Report::Event(Event::Remove { query, addrs, version, received }) => {
+                self.change(registry, query, Some(received), now, |feed| feed.remove(&addrs, version, now));
+            }
+            Report::Event(Event::Gone { query, why }) => {
+                self.change(registry, query, None, now, |feed| feed.lose(&why, now));
+            }
+            // The application's matter: no backend depends on it.
+            Report::Event(Event::Published { .. } | Event::Withdrawn { .. }) => {}
+        }
+    }
+
+    /// Takes a verdict of the health checks.
+    pub fn verdict(&mut self, verdict: Verdict, now: Now) {
+        if let Some(service) = self.services.get_mut(verdict.service.as_ref()) {
+            service.judge(verdict, now);
+        }
+    }
+
+    /// Lets the removals go that are held now, and answers which; sources of the service that have not answered yet are
+    /// not waited for any more.
+    ///
+    /// # Errors
+    /// When there is no such service, or nothing is held.
+    pub fn accept(&mut self, name: &str, now: Now) -> Result<Vec<BackendAddr>, NotAccepted> {
+        let unknown = || NotAccepted::UnknownService(name.to_owned());
+        let service = self.services.get_mut(name).ok_or_else(unknown)?;
+        if service.spec.discovery.is_none() {
+            return Err(unknown());
+        }
+        let silent: Vec<_> = service
+            .sources
+            .iter()
+            .map(|(id, _)| *id)
+            .filter(|id| self.feeds.get(id).is_some_and(|feed| !feed.synced))
+            .collect();
+        let accepted = service.members.accept(silent);
+        if accepted.is_empty() {
+            return Err(NotAccepted::NothingHeld(name.to_owned()));
+        }
+        service.dirty = true;
+        self.tick(now);
+        Ok(accepted)
+    }
+
+    /// Works out what is due and what has changed.
+    pub fn tick(&mut self, now: Now) {
+        let mut services = None;
+        for (name, service) in &mut self.services {
+            let due = service.wake.is_some_and(|wake| wake <= now.instant);
+            if !service.dirty && !due {
+                continue;
+            }
+            let before = service.pooled.clone();
+            if service.work_out(&self.feeds, &self.setup, now) {
+                self.changes.extend(change::differences(name, &before, &service.pooled, now.wall));
+                services
+                    .get_or_insert_with(|| self.snapshot.services.clone())
+                    .insert(name.clone(), service.pooled.clone());
+            }
+            for (id, _) in &service.sources {
+                if let Some(feed) = self.feeds.get_mut(id) {
+                    feed.memory = None;
+                }
+            }
+            self.changes.extend(service.overdue(name, &self.feeds, now));
+        }
+        let gone = self.snapshot.services.keys().any(|name| !self.services.contains_key(name));
+        if gone {
+            services
+                .get_or_insert_with(|| self.snapshot.services.clone())
+                .retain(|name, _| self.services.contains_key(name));
+        }
+        if let Some(services) = services {
+            self.snapshot = Arc::new(Snapshot { services, received: self.received.take() });
+        } else {
+            // Nothing came of what was read: there is nothing to measure.
+            self.received = None;
+        }
+    }
+
+    /// When to tick next, if nothing comes before.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.services.values().fold(None, |wake, service| earlier(wake, service.wake))
+    }
+
+    /// What discovery and health say, as of the last tick.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.clone()
+    }
+
+    /// What all services want of a registry; VIPs to register are none of the pool's business.
+    #[must_use]
+    pub fn wanted(&self, registry: &str) -> Wanted {
+        let feeds = self.feeds.values().filter(|feed| feed.registry.as_ref() == registry);
+        Wanted { queries: feeds.map(|feed| feed.query.clone()).collect(), publications: BTreeSet::new() }
+    }
+
+    /// What has changed since this was asked last, for the event log.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Sources whose first answer is missing for too long.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<Overdue> {
+        let of = |(name, service): (&String, &Service)| {
+            let late = service.overdue.iter().filter_map(|id| {
+                let since = service.sources.iter().find(|(source, _)| source == id)?.1.wall;
+                let registry = self.feeds.get(id)?.registry.clone();
+                Some(Overdue { service: name.clone(), registry, since })
+            });
+            late.collect::<Vec<_>>()
+        };
+        self.services.iter().flat_map(of).collect()
+    }
+
+    /// What to know again after a restart.
+    pub fn remembered(&mut self) -> Remembered {
+        remember::remembered(&mut self.feeds, &self.services)
+    }
+
+    fn change(
+        &mut self,
+        registry: &Arc<str>,
+        query: Arc<Query>,
+        received: Option<Instant>,
+        now: Now,
+        apply: impl FnOnce(&mut Feed),
+    ) {
+        let _ = now;
+        let Some(id) = self.by_name.get(&(registry.clone(), query)) else { return };
+        let Some(feed) = self.feeds.get_mut(id) else { return };
+        apply(feed);
+        for name in &feed.users {
+            if let Some(service) = self.services.get_mut(name) {
+                service.dirty = true;
+                service.members.seen(feed);
+            }
+        }
+        self.received = earlier(self.received, received);
+    }
+
+    fn lose(&mut self, registry: &Arc<str>, why: &str, now: Now) {
+        for feed in self.feeds.values_mut().filter(|feed| feed.registry == *registry) {
+            feed.lose(why, now);
+            for name in &feed.users {
+                if let Some(service) = self.services.get_mut(name) {
+                    service.dirty = true;
+                }
+            }
+        }
+    }
+
+    /// The feed of a query, made where there is none.
+    fn feed(&mut self, registry: Arc<str>, query: Arc<Query>, now: Now) -> FeedId {
+        let key = (registry, query);
+        if let Some(id) = self.by_name.get(&key) {
+            return *id;
+        }
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        let remembered = self.remembered.get(&key).map(Arc::as_ref);
+        self.feeds.insert(id, Feed::new(key.0.clone(), key.1.clone(), remembered, now));
+        self.by_name.insert(key, id);
+        id
+    }
+
+    /// Ties feeds to the services that use them, and drops those that none uses.
+    fn tie_feeds(&mut self) {
+        for feed in self.feeds.values_mut() {
+            feed.users.clear();
+            feed.left.clear();
+            feed.cap = MAX_ENDPOINTS;
+        }
+        for (name, service) in &self.services {
+            let cap =
+                service.spec.discovery.as_ref().map_or(u32::MAX, |discovery| discovery.guard.max_endpoints);
+            for (id, _) in &service.sources {
+                if let Some(feed) = self.feeds.get_mut(id) {
+                    if feed.users.last() != Some(name) {
+                        feed.users.push(name.clone());
+                    }
+                    feed.cap = feed.cap.min(usize::try_from(cap).unwrap_or(usize::MAX));
+                }
+            }
+        }
+        self.feeds.retain(|_, feed| !feed.users.is_empty());
+        let feeds = &self.feeds;
+        self.by_name.retain(|_, id| feeds.contains_key(id));
+    }
+}
