@@ -13,6 +13,7 @@ use redb::{
 
 use crate::catalog::ApiState;
 
+pub mod known;
 mod rows;
 
 /// Why the state cannot be read or written.

@@ -75,7 +75,7 @@ impl Discovery {
         let checks = Arc::new(health::Stats::default());
         let checker = tokio::spawn(health::run(wanted, tell, checks.clone())).abort_handle();
         Self {
-            pool: Pool::new(remembered, Now::clock()),
+            pool: Pool::new(remembered),
             publications: Publications::default(),
             checks,
             registries: BTreeMap::new(),
@@ -169,7 +169,7 @@ impl Discovery {
     pub(super) fn tick(&mut self) -> Option<Arc<Snapshot>> {
         self.pool.tick(Now::clock());
         for change in self.pool.take_changes() {
-            tracing::info!(service = change.service, "{change}");
+            tracing::info!(service = change.service, "{}", change.what);
         }
         let snapshot = self.pool.snapshot();
         if Arc::ptr_eq(&snapshot, &self.shown) {

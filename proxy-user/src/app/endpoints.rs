@@ -101,7 +101,7 @@ impl Daemon {
             .collect();
         grown.sort_unstable_by(|a, b| b.cmp(a));
         for (_, name) in grown.into_iter().take(MOST_SET_BACK) {
-            if refused.code() == Code::KernelRefused {
+            if refused.code == Code::KernelRefused {
                 break;
             }
             tracing::error!(service = name, reason = %refused, "its endpoints do not fit the maps: it keeps those it had");

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalog::ApiState;
+use crate::catalog::{ApiState, backend_text};
+use crate::control::types::{PublicationState, PublicationStatus};
 use crate::model::{AdminState, Desired, Service};
 use crate::registry::source::Publication;
 
@@ -153,11 +154,29 @@ impl Publications {
         self.known.values().any(|published| !matches!(published.state, State::Idle(_) | State::Refused(_)))
     }
 
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Publication, &Published)> {
-        self.known
-            .iter()
-            .map(|((registry, publication), published)| (registry.as_str(), &**publication, published))
+    /// Those of one registry, to be shown.
+    pub(super) fn statuses(&self, registry: &str) -> Vec<PublicationStatus> {
+        let status = |publication: &Publication, published: &Published| {
+            let (state, detail) = match &published.state {
+                State::Asked => (PublicationState::Pending, None),
+                State::Registered => (PublicationState::Published, None),
+                State::Refused(why) => (PublicationState::Refused, Some(why.clone())),
+                State::Ending => (PublicationState::Pending, Some("being withdrawn".to_owned())),
+                State::Idle(why) => (PublicationState::Withdrawn, Some((*why).to_owned())),
+            };
+            PublicationStatus {
+                service: published.service.clone(),
+                registry: registry.to_owned(),
+                name: publication.service.clone(),
+                options: publication.options.clone(),
+                address: backend_text(&publication.address),
+                state,
+                detail,
+                since: published.since,
+            }
+        };
+        let own = self.known.iter().filter(|((at, _), _)| at == registry);
+        own.map(|((_, publication), published)| status(publication, published)).collect()
     }
 }
 

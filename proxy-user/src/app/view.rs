@@ -37,8 +37,8 @@ impl Daemon {
             last_change: self.state.last_change.clone(),
             last_reload: Some(self.state.last_reload.clone()),
             backends: self.health(&ways),
-            pool: Arc::default(),
-            registries: BTreeMap::new(),
+            pool: self.discovery.snapshot(),
+            registries: self.discovery.sessions(),
         });
     }
 

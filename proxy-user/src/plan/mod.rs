@@ -149,7 +149,7 @@ pub fn backends_of(installed: &Installed, vip: &Vip) -> Option<Vec<BackendAddr>>
     let own = installed.backends.values().filter(|backend| backend.service == id);
     let addr = |backend: &BackendValue| BackendAddr {
         addr: convert::ip_addr(&backend.addr),
-        port: backend.port.get(),
+        port: backend.port.number(),
     };
     Some(own.map(addr).collect())
 }
