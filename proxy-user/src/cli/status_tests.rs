@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::rates::tests::reading;
 use crate::control::types::{
-    ChangeRecord, Condition, PacketTotals, Peer, ReloadRecord, StatusCounts, Warning,
+    ChangeRecord, Condition, PacketTotals, Peer, ReloadRecord, SessionState, StatusCounts, Warning,
 };
 use crate::model::Origin;
 
@@ -37,6 +37,7 @@ fn running() -> Status {
             packets: PacketTotals { seen: 9_000, passed: 0, dropped: 6_000, steered: 3_000 },
         }],
         packets: PacketTotals::default(),
+        registries: Vec::new(),
         counts: StatusCounts { lists: 2, acl_entries: 12_400, services: 1, backends: 3, backends_up: 2 },
         orphaned: Vec::new(),
         overrides: Vec::new(),
@@ -104,4 +105,24 @@ fn warnings_are_coloured_on_a_terminal_only() {
     let coloured = Output { colour: true, ..plain() };
     assert!(text(&status, None, &coloured).contains("\u{1b}[33mgeneric_mode"));
     assert!(!text(&status, None, &plain()).contains('\u{1b}'));
+}
+
+#[test]
+fn registries_are_one_line() {
+    let summary = |name: &str, error: Option<&str>| crate::control::types::RegistrySummary {
+        name: name.into(),
+        kind: "sofa".into(),
+        session: if error.is_some() { SessionState::Waiting } else { SessionState::Connected },
+        queries: 4,
+        unknown: if error.is_some() { 4 } else { 0 },
+        last_success_age_seconds: error.is_none().then_some(3),
+        error: error.map(ToOwned::to_owned),
+    };
+    let status =
+        Status { registries: vec![summary("prod", None), summary("lab", Some("refused"))], ..running() };
+    assert_eq!(
+        registries(&status),
+        "\nregistries: prod (sofa) connected, answered 3s ago; \
+         lab (sofa) waiting, never answered, 4 of 4 names unknown: refused\n"
+    );
 }

@@ -6,17 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use super::door::{Door, DoorEnd, Request, View, door};
+use super::registry::RegistrySession;
 use super::types::{
-    Applied, BackendHealth, ChangeRecord, Code, Condition, DetachAnswer, ExplainAnswer, InterfaceStats,
-    InterfaceStatus, ListStats, MapStats, Peer, ReasonCount, ReloadAnswer, ReloadRecord, ServiceStats,
-    SnatStats, StatsSnapshot, XdpMode,
+    AcceptAnswer, Applied, BackendHealth, ChangeRecord, Code, Condition, DetachAnswer, ExplainAnswer,
+    InterfaceStats, InterfaceStatus, ListStats, MapStats, Peer, PublicationState, PublicationStatus,
+    ReasonCount, RegistryError, ReloadAnswer, ReloadRecord, ServiceStats, SessionState, SnatStats,
+    StatsSnapshot, SyncAnswer, XdpMode,
 };
-use crate::catalog::{ApiState, Change, Refusal, merge, parse_backend, parse_vip};
+use crate::catalog::snapshot::{
+    Candidate, Health, Hold, HoldReason, Knowledge, Pooled, Snapshot, SourceStatus, Standing,
+};
+use crate::catalog::{ApiState, Change, Refusal, backend_text, merge, parse_backend, parse_vip};
 use crate::config::Limits;
 use crate::model::{
-    AclEntry, AclList, AclPolicy, Action, AdminState, Announce, Backend, Desired, Forward, Origin,
+    AclEntry, AclList, AclPolicy, Action, AdminState, Announce, Backend, Desired, Forward, Origin, Publish,
     ReplyRoute, Scope, Service, SnatPool, Timeouts, UnknownPort,
 };
+use crate::registry::source::{Publication, Query, Rejected};
 
 /// Walks over the counters so far.
 pub(crate) type Walks = Arc<AtomicU64>;
@@ -44,7 +50,14 @@ pub(crate) fn base() -> Desired {
             .into(),
         discovery: None,
         health: None,
-        publish: Vec::new(),
+        publish: vec![Arc::new(Publish {
+            registry: "prod".into(),
+            publication: Arc::new(Publication {
+                service: "com.example.Web".into(),
+                options: Default::default(),
+                address: parse_backend("198.51.100.10:80").unwrap(),
+            }),
+        })],
     };
     Desired {
         acl: AclPolicy { lists: [("file".into(), list)].into(), ..AclPolicy::default() },
@@ -72,6 +85,8 @@ pub(crate) fn start() -> (Door, Walks) {
         Some(ReloadRecord { at: Timestamp::now(), error: None, last_success: Some(Timestamp::now()) });
     let up = BackendHealth { up: true, ..BackendHealth::default() };
     view.backends.insert(("web".into(), parse_backend("10.0.0.11:8080").unwrap()), up);
+    view.pool = Arc::new(pool());
+    view.registries.insert("prod".into(), session());
     let (door, end) = door(view);
     let walks = Walks::default();
     tokio::spawn(run(end, walks.clone()));
@@ -121,6 +136,93 @@ async fn run(mut end: DoorEnd, walks: Walks) {
                 let _ = reply.send(Ok(stats(&end.view())));
             }
         }
+    }
+}
+
+/// When everything here began.
+pub(crate) fn then() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+/// Registry `prod` knows two endpoints of `web`, refuses a third entry, and removals wait.
+pub(crate) fn pool() -> Snapshot {
+    let candidate = |standing, health| Candidate {
+        weight: 100,
+        sources: vec!["prod".into()],
+        zone: Some("a".into()),
+        labels: Arc::new([("version".into(), "2".into())].into()),
+        standing,
+        since: then(),
+        health,
+    };
+    let down = Health { up: false, detail: "connection refused".into(), since: then() };
+    let [first, second, third] =
+        ["10.0.0.11:8080", "10.0.0.12:8080", "127.0.0.1:8080"].map(|text| parse_backend(text).unwrap());
+    let why = "it is a loopback address".into();
+    let query = Query { service: "com.example.Web".into(), options: [("group".into(), "G".into())].into() };
+    let rejected = Rejected { text: "web.example:80".into(), why: "a host name".into() };
+    let pooled = Pooled {
+        candidates: [
+            (first, candidate(Standing::Held, None)),
+            (second, candidate(Standing::Down, Some(down))),
+            (third, candidate(Standing::Refused { why }, None)),
+        ]
+        .into(),
+        sources: vec![SourceStatus {
+            registry: "prod".into(),
+            query: Arc::new(query),
+            state: Knowledge::Known,
+            since: then(),
+            last_success: Some(then()),
+            version: Some("7".into()),
+            endpoints: 2,
+            rejected: 1,
+            examples: [rejected].into(),
+        }],
+        hold: Some(Hold { addrs: vec![first], why: HoldReason::Share, since: then(), until: None }),
+        panic: false,
+    };
+    Snapshot { services: [("web".into(), Arc::new(pooled))].into(), received: None }
+}
+
+/// A session with `prod`.
+pub(crate) fn session() -> RegistrySession {
+    RegistrySession {
+        state: SessionState::Connected,
+        peer: Some("127.0.0.1:9600".into()),
+        sessions: 3,
+        failures: 2,
+        events: 9,
+        last_error: Some(RegistryError { at: then(), detail: "reset by peer".into() }),
+        publications: vec![PublicationStatus {
+            service: "web".into(),
+            registry: "prod".into(),
+            name: "com.example.Web".into(),
+            options: Default::default(),
+            address: "198.51.100.10:80".into(),
+            state: PublicationState::Published,
+            detail: None,
+            since: then(),
+        }],
+        ..RegistrySession::idle("sofa", then())
+    }
+}
+
+fn sync(view: &View, registry: Option<String>) -> Result<SyncAnswer, Refusal> {
+    match registry {
+        None => Ok(SyncAnswer { registries: view.registries.keys().cloned().collect() }),
+        Some(name) if view.registries.contains_key(&name) => Ok(SyncAnswer { registries: vec![name] }),
+        Some(name) => Err(Refusal::new(Code::UnknownRegistry, format!("there is no registry {name}"))),
+    }
+}
+
+fn accept(view: &View, service: String) -> Result<AcceptAnswer, Refusal> {
+    if !view.desired.services.contains_key(&service) {
+        return Err(Refusal::new(Code::UnknownService, format!("there is no service {service}")));
+    }
+    match view.pool.services.get(&service).and_then(|pooled| pooled.hold.as_ref()) {
+        Some(hold) => Ok(AcceptAnswer { service, removed: hold.addrs.iter().map(backend_text).collect() }),
+        None => Err(Refusal::new(Code::NothingHeld, format!("no removals of service {service} wait"))),
     }
 }
 

@@ -184,7 +184,9 @@ impl Board {
         asked.interval = shortest.max(SHORTEST);
         let latest = match (new, asked.due) {
             // One backend is checked at once, thousands not all at once.
-            (true, _) => asked.interval.min(PER_FRESH.saturating_mul(u32::try_from(fresh).unwrap_or(u32::MAX))),
+            (true, _) => {
+                asked.interval.min(PER_FRESH.saturating_mul(u32::try_from(fresh).unwrap_or(u32::MAX)))
+            }
             (false, Some(at)) if at > now + asked.interval => asked.interval,
             (false, _) => return true,
         };
@@ -206,7 +208,8 @@ impl Watcher {
         self.counts_from = (own > pace).then(|| began + own - pace / 2);
         let good = seen.outcome == Outcome::Good;
         let turned = self.machine.observe(good, &self.check);
-        let other = !good && self.machine.verdict() == Some(false) && self.detail.as_ref() != Some(&seen.detail);
+        let other =
+            !good && self.machine.verdict() == Some(false) && self.detail.as_ref() != Some(&seen.detail);
         (turned || other).then(|| {
             self.detail = Some(Arc::clone(&seen.detail));
             Verdict {

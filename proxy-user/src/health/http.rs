@@ -124,9 +124,12 @@ mod tests {
 
     #[test]
     fn requests_name_the_host() {
-        let text = |addr: &str, host| String::from_utf8(request(addr.parse().unwrap(), "/h?x=1", host)).unwrap();
+        let text =
+            |addr: &str, host| String::from_utf8(request(addr.parse().unwrap(), "/h?x=1", host)).unwrap();
         let own = text("10.0.0.1:8080", None);
-        assert!(own.starts_with("GET /h?x=1 HTTP/1.1\r\nHost: 10.0.0.1:8080\r\n") && own.ends_with("\r\n\r\n"));
+        assert!(
+            own.starts_with("GET /h?x=1 HTTP/1.1\r\nHost: 10.0.0.1:8080\r\n") && own.ends_with("\r\n\r\n")
+        );
         assert!(text("[2001:db8::1]:80", None).contains("Host: [2001:db8::1]\r\n"));
         assert!(text("10.0.0.1:80", Some("a.example")).contains("Host: a.example\r\n"));
     }
@@ -142,7 +145,9 @@ mod tests {
         assert_eq!(at("HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 2"), None);
         assert_eq!(at("HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 204 N\r\n\r\n").unwrap().0, Outcome::Good);
         assert_eq!(at("HTTP/1.1 101 Switch\r\n\r\n").unwrap().0, Outcome::Status);
-        for garbled in ["SSH-2.0-OpenSSH\r\n", "\x15\x03\x01\0\x02", "HTTP/2 200\r\n\r\n", "HTTP/1.1 99999 x\r\n\r\n"] {
+        for garbled in
+            ["SSH-2.0-OpenSSH\r\n", "\x15\x03\x01\0\x02", "HTTP/2 200\r\n\r\n", "HTTP/1.1 99999 x\r\n\r\n"]
+        {
             assert_eq!(at(garbled).unwrap().0, Outcome::Garbled, "{garbled:?}");
         }
         let long = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD));

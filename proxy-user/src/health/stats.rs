@@ -89,7 +89,10 @@ impl Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Reading {
             outcomes: std::array::from_fn(|at| {
-                (Outcome::ALL.get(at).copied().unwrap_or(Outcome::Local), self.outcomes.get(at).map_or(0, get))
+                (
+                    Outcome::ALL.get(at).copied().unwrap_or(Outcome::Local),
+                    self.outcomes.get(at).map_or(0, get),
+                )
             }),
             buckets: std::array::from_fn(|at| self.buckets.get(at).map_or(0, get)),
             duration: Duration::from_nanos(get(&self.nanos)),

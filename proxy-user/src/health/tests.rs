@@ -126,9 +126,21 @@ async fn http_answers_of_all_kinds() {
         (b"HTTP/1.1 503 Busy\r\n\r\n", now, false, false, "HTTP 503, wanted 200-299"),
         (b"SSH-2.0-x\r\n", now, false, false, "the answer is not HTTP/1: invalid HTTP version"),
         (b"", now, true, false, "closed the connection before an answer"),
-        (b"HTTP/1.1 200 OK\r\nA", now, true, false, "closed the connection before the head of its answer was whole"),
+        (
+            b"HTTP/1.1 200 OK\r\nA",
+            now,
+            true,
+            false,
+            "closed the connection before the head of its answer was whole",
+        ),
         (b"HTTP/1.1 200 OK\r\nA", now, false, false, "connected, but no answer within 500ms"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", Duration::from_secs(60), false, false, "connected, but no answer within 500ms"),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            Duration::from_secs(60),
+            false,
+            false,
+            "connected, but no answer within 500ms",
+        ),
     ];
     let mut wanted = BTreeMap::new();
     let mut servers = Vec::new();

@@ -1,5 +1,8 @@
 //! The families of metrics and their samples.
 
+#[path = "registries.rs"]
+mod registries;
+
 use crate::control::door::View;
 use crate::control::types::{ServiceStats, StatsSnapshot, Traffic};
 use crate::model::AdminState;
@@ -47,6 +50,7 @@ impl Value {
 
 pub(super) fn families(view: &View, stats: Option<&StatsSnapshot>) -> Vec<Family> {
     let mut families = of_view(view);
+    families.extend(registries::families(view));
     if let Some(stats) = stats {
         families.extend(of_interfaces(stats));
         families.extend(of_lists(stats));
@@ -152,8 +156,12 @@ fn of_services(stats: &StatsSnapshot) -> Vec<Family> {
 }
 
 fn of_backends(stats: &StatsSnapshot) -> Vec<Family> {
+    // Ten series each: a monitoring system would rather do without than with a hundred thousand of them.
+    let count = stats.services.iter().map(|service| service.backends.len()).sum::<usize>();
+    let shown = if count > MAX_BACKENDS { &[][..] } else { &stats.services };
+    let left_out = if shown.is_empty() { u64::try_from(count).unwrap_or(u64::MAX) } else { 0 };
     let all = || {
-        stats.services.iter().flat_map(|service| {
+        shown.iter().flat_map(|service| {
             service.backends.iter().map(move |one| {
                 let labels = vec![("service", service.service.clone()), ("backend", one.address.clone())];
                 let sum = service.backends.iter().map(|one| u64::from(one.weight)).sum();
@@ -190,6 +198,11 @@ fn of_backends(stats: &StatsSnapshot) -> Vec<Family> {
             all().map(|(labels, _, one)| (labels, Value::Whole(one.up.into()))),
         ),
         gauge("weir_backend_weight_ratio", "The backend's share of its service's weights", weights),
+        gauge(
+            "weir_backends_without_series",
+            "Backends that have no series of their own, because there are more than 2,000",
+            [(Vec::new(), Value::Whole(left_out))],
+        ),
         gauge("weir_backend_state", "1 at the state that the operator wants, 0 at the others", states),
     ]
 }
@@ -232,6 +245,9 @@ fn counter(
 ) -> Family {
     Family { name, help, kind: Kind::Counter, samples: samples.into_iter().collect() }
 }
+
+/// Most backends that have series of their own.
+const MAX_BACKENDS: usize = 2_000;
 
 /// 1 where there is nothing to be had.
 fn ratio(part: u64, whole: u64) -> Value {

@@ -5,6 +5,7 @@
 //! entry and no flow is ever a label.
 
 mod classic;
+mod discovery;
 mod families;
 mod listener;
 
@@ -20,6 +21,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+pub use self::discovery::Counters;
 use self::families::{Family, Kind};
 pub use self::listener::{ListenerError, listen, serve};
 use crate::control::door::View;
@@ -34,6 +36,7 @@ pub struct Metrics {
     apply: Histogram,
     push: Histogram,
     requests: Labelled<Vec<(&'static str, String)>, Counter>,
+    discovery: Counters,
 }
 
 impl Default for Metrics {
@@ -42,6 +45,7 @@ impl Default for Metrics {
             apply: Histogram::new(APPLY_SECONDS),
             push: Histogram::new(APPLY_SECONDS),
             requests: Labelled::default(),
+            discovery: Counters::default(),
         }
     }
 }
@@ -63,6 +67,12 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
+    /// What is counted of registries and health checks.
+    #[must_use]
+    pub fn discovery(&self) -> &Counters {
+        &self.discovery
+    }
+
     /// Everything as text. Without `stats` (they could not be read) the counters of the data path are missing, rather
     /// than zero.
     #[must_use]
@@ -79,6 +89,7 @@ impl Metrics {
             "Time from the last byte of a registry's push being read to the maps being written, without grace periods",
             self.push.clone(),
         );
+        self.discovery.register(&mut registry);
         registry.register("weir_api_requests", "Calls of the control API", self.requests.clone());
         let mut text = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &registry) {

@@ -5,13 +5,21 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::catalog::snapshot::HoldReason;
 use crate::control::fake;
+use crate::registry::source::Event;
 
 async fn text() -> String {
     let (door, _) = fake::start();
     let metrics = Metrics::default();
     metrics.observe_apply(Duration::from_millis(3));
     metrics.count_request("/v1/status", 200);
+    let counters = metrics.discovery();
+    metrics.observe_push(Duration::from_millis(7));
+    counters.event("prod", &Event::Connected { peer: "127.0.0.1:9600".into() });
+    counters.lost("prod");
+    counters.hold("web", HoldReason::Share);
+    counters.checked("good", 3);
     let stats = door.stats().await.unwrap();
     metrics.text(&door.view(), Some(&stats))
 }
@@ -30,6 +38,22 @@ async fn names_are_pinned() {
         text.contains("weir_backend_state{service=\"web\",backend=\"10.0.0.11:8080\",state=\"active\"} 1")
     );
     assert!(text.contains("weir_apply_duration_seconds_bucket{le=\"0.005\"} 1"));
+    for line in [
+        "weir_registry_up{registry=\"prod\"} 1",
+        "weir_registry_endpoints{registry=\"prod\",service=\"web\"} 2",
+        "weir_registry_guard_holds{service=\"web\",reason=\"share\"} 1",
+        "weir_registry_guard_holds{service=\"web\",reason=\"minimum\"} 0",
+        "weir_registry_guard_holds_total{service=\"web\",reason=\"share\"} 1",
+        "weir_registry_events_total{registry=\"prod\",event=\"connected\"} 1",
+        "weir_registry_events_total{registry=\"prod\",event=\"lost\"} 1",
+        "weir_registry_sessions_total{registry=\"prod\"} 3",
+        "weir_registry_apply_seconds_bucket{le=\"0.01\"} 1",
+        "weir_health_checks_total{result=\"good\"} 3",
+        "weir_service_endpoints{service=\"web\",standing=\"held\"} 1",
+        "weir_publication_up{service=\"web\",registry=\"prod\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
     assert!(!text.contains("EOF"));
 }
 
@@ -78,4 +102,8 @@ const NAMES: &str = "
     weir_backend_up weir_backend_weight_ratio weir_backend_state
     weir_map_entries weir_map_capacity weir_snat_ports_used weir_snat_ports_capacity
     weir_config_generation weir_config_last_reload_successful weir_config_last_reload_success_timestamp_seconds
-    weir_apply_duration_seconds weir_api_requests_total";
+    weir_apply_duration_seconds weir_api_requests_total weir_backends_without_series
+    weir_registry_up weir_registry_last_success_timestamp_seconds weir_registry_endpoints
+    weir_registry_entries_refused_total weir_registry_guard_holds weir_registry_guard_holds_total
+    weir_registry_sessions_total weir_registry_failures_total weir_registry_events_total weir_registry_apply_seconds
+    weir_health_checks_total weir_health_panic weir_service_endpoints weir_publication_up";

@@ -12,7 +12,8 @@ use super::*;
 use crate::control::client::{ChangeOptions, Client, ClientError};
 use crate::control::fake::{self, Walks};
 use crate::control::types::{
-    BackendPut, Code, EntryAdd, ExplainQuery, ListPatch, ListPut, Outcome, Problem, ServicePut,
+    BackendPut, Code, EntryAdd, ExplainQuery, HoldCause, ListPatch, ListPut, Outcome, Problem, ServicePut,
+    StandingState,
 };
 use crate::model::{Action, AdminState, Origin, Protocol};
 
@@ -86,6 +87,47 @@ async fn problem(
     assert_eq!(problem.code.status(), problem.status);
     assert!(problem.kind.ends_with(problem.code.label()));
     problem
+}
+
+#[tokio::test]
+async fn registries_are_shown_synced_and_accepted() {
+    let server = server();
+    let client = &server.client;
+    let prod = &client.registries().await.unwrap().value.registries[0];
+    assert_eq!((prod.name.as_str(), prod.kind.as_str(), prod.queries[0].seen), ("prod", "sofa", 3));
+    assert_eq!(prod.queries[0].examples[0].reason, "a host name");
+    assert_eq!(client.registry("prod").await.unwrap().value.peer.as_deref(), Some("127.0.0.1:9600"));
+    assert_eq!(code(client.registry("lab").await), Code::UnknownRegistry);
+    assert_eq!(client.status().await.unwrap().value.registries[0].queries, 1);
+
+    let dump = client.endpoints("web").await.unwrap().value;
+    let standings: Vec<_> = dump.candidates.iter().map(|one| one.standing).collect();
+    assert_eq!(standings, [StandingState::Held, StandingState::Down, StandingState::Refused]);
+    assert_eq!(dump.candidates[1].detail.as_deref(), Some("the health checks fail: connection refused"));
+    assert_eq!(code(client.endpoints("none").await), Code::UnknownService);
+    let web = client.service("web").await.unwrap().value;
+    assert_eq!((web.backends[0].sources[0].as_str(), web.backends[0].zone.as_deref()), ("prod", Some("a")));
+    assert_eq!((web.hold.unwrap().reason, web.publications.len()), (HoldCause::Share, 1));
+
+    assert_eq!(client.sync(None).await.unwrap().registries, ["prod"]);
+    assert_eq!(client.sync(Some("prod")).await.unwrap().registries, ["prod"]);
+    assert_eq!(code(client.sync(Some("lab")).await), Code::UnknownRegistry);
+    assert_eq!(client.accept("web").await.unwrap().removed, ["10.0.0.11:8080"]);
+    assert_eq!(code(client.accept("none").await), Code::UnknownService);
+}
+
+#[tokio::test]
+async fn a_vip_is_withdrawn_and_put_back() {
+    let server = server();
+    let client = &server.client;
+    let applied = client.set_withdrawn("web", true, options(Some(1))).await.unwrap();
+    assert!(applied.changed && applied.generation == 2);
+    assert!(client.service("web").await.unwrap().value.withdrawn);
+    assert!(!client.set_withdrawn("web", true, options(None)).await.unwrap().changed);
+    assert_eq!(code(client.set_withdrawn("web", false, options(Some(1))).await), Code::StaleGeneration);
+    assert!(client.set_withdrawn("web", false, options(None)).await.unwrap().changed);
+    assert!(!client.service("web").await.unwrap().value.withdrawn);
+    assert_eq!(code(client.set_withdrawn("none", true, options(None)).await), Code::UnknownService);
 }
 
 #[tokio::test]
