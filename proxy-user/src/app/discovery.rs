@@ -14,12 +14,13 @@ use tokio::time::{Instant, timeout_at};
 use super::handover::Parcels;
 use super::publications::Publications;
 use crate::catalog::ApiState;
-use crate::catalog::pool::{self, Now, Pool, Setup};
+use crate::catalog::pool::{self, Now, Overdue, Pool, Setup, What};
 use crate::catalog::snapshot::{Snapshot, Standing};
 use crate::config::Settings;
 use crate::control::registry::RegistrySession;
 use crate::control::types::{RegistryError, SessionState};
 use crate::health::{self, Targets, Verdict};
+use crate::metrics::Metrics;
 use crate::model::Desired;
 use crate::registry::driver::{Driver, Handle, Phase, Report, Tuning};
 use crate::registry::list;
@@ -30,7 +31,8 @@ use crate::store::known::{Keeper, Known};
 pub(super) struct Discovery {
     pub(super) pool: Pool,
     pub(super) publications: Publications,
-    pub(super) checks: Arc<health::Stats>,
+    checks: Arc<health::Stats>,
+    metrics: Arc<Metrics>,
     registries: BTreeMap<String, Running>,
     keeper: Keeper,
     zone: Option<Arc<str>>,
@@ -64,7 +66,12 @@ pub(super) enum Heard {
 impl Discovery {
     /// Nothing is asked for until [`Self::configure`]. What the registries said before this start is read from the state
     /// directory.
-    pub(super) fn open(state_dir: &Path, own: BTreeSet<IpAddr>, parcels: Parcels) -> Self {
+    pub(super) fn open(
+        state_dir: &Path,
+        own: BTreeSet<IpAddr>,
+        parcels: Parcels,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (known, remembered, warning) = Known::open(&state_dir.join("known.redb"));
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
@@ -78,6 +85,7 @@ impl Discovery {
             pool: Pool::new(remembered),
             publications: Publications::default(),
             checks,
+            metrics,
             registries: BTreeMap::new(),
             keeper: Keeper::spawn(known),
             zone: None,
@@ -151,6 +159,10 @@ impl Discovery {
             ),
             Heard::Report(registry, report) => {
                 match &report {
+                    Report::Event(event) => self.metrics.discovery().event(&registry, event),
+                    Report::Lost { .. } => self.metrics.discovery().lost(&registry),
+                }
+                match &report {
                     Report::Event(Event::Published { publication, result }) => {
                         self.publications.answered(&registry, publication, result);
                     }
@@ -170,6 +182,9 @@ impl Discovery {
         self.pool.tick(Now::clock());
         for change in self.pool.take_changes() {
             tracing::info!(service = change.service, "{}", change.what);
+            if let What::Held(hold) = &change.what {
+                self.metrics.discovery().hold(&change.service, hold.why);
+            }
         }
         let snapshot = self.pool.snapshot();
         if Arc::ptr_eq(&snapshot, &self.shown) {
@@ -238,6 +253,23 @@ impl Discovery {
             (name.clone(), session)
         };
         self.registries.iter().map(session).collect()
+    }
+
+    /// Brings the counters of the health checks up to date.
+    pub(super) fn count_checks(&self) {
+        for (outcome, total) in self.checks.read().outcomes {
+            self.metrics.discovery().checked(outcome.label(), total);
+        }
+    }
+
+    /// Sources that are still awaited, with removals waiting for them.
+    pub(super) fn overdue(&self) -> Vec<Overdue> {
+        self.pool.overdue()
+    }
+
+    /// Why what is known cannot be kept on disk.
+    pub(super) fn disk_problem(&self) -> Option<String> {
+        self.keeper.problem()
     }
 
     /// What was found last.

@@ -25,7 +25,10 @@ impl Daemon {
             }
             Request::Reload { by, reply } => respond(reply, self.reload(Some(by)).await),
             Request::Explain { query, reply } => respond(reply, self.explain(&query)),
-            Request::Stats { reply } => respond(reply, self.stats()),
+            Request::Stats { reply } => {
+                self.discovery.count_checks();
+                respond(reply, self.stats());
+            }
             Request::Sync { registry, by, reply } => {
                 tracing::info!(uid = by.uid, ?registry, "registries are to be asked again");
                 respond(reply, self.resync(registry));

@@ -70,7 +70,9 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     let pins = PinDir::prepare(&super::pin_path(&args.places))?;
     // Before anything else that takes time: if the data path stands, the VIPs are registered as long as weir speaks to
     // the registries, and the process before may have been killed.
-    let mut discovery = Discovery::open(&state_dir, addresses::own(&netlink).await?, parcels);
+    let metrics = Metrics::shared();
+    let own = addresses::own(&netlink).await?;
+    let mut discovery = Discovery::open(&state_dir, own, parcels, metrics.clone());
     discovery.configure(&settings);
     let snapshot = discovery.adopt(&merged.desired, &api);
     let laid = Laid::new(merged, &snapshot, &api);
@@ -92,7 +94,6 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     let desired = Arc::new(laid.merged.desired.clone());
     let now = Timestamp::now();
     let (door, end) = door(View::starting(desired, now));
-    let metrics = Metrics::shared();
     let mut daemon = Daemon {
         state: State {
             base,

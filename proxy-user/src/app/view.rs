@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::daemon::Daemon;
 use crate::control::door::View;
+use crate::control::registry;
 use crate::control::types::{BackendHealth, Condition, InterfaceStatus, Warning, XdpMode};
 use crate::kernel::attach::Mode;
 use crate::kernel::bpffs;
@@ -46,7 +47,10 @@ impl Daemon {
         let missing = self.ports.first_error().map(str::to_owned);
         let attached = Condition { name: "attached".into(), ok: self.ports.complete(), detail: missing };
         let error = self.problems.apply.clone();
-        vec![attached, Condition { name: "applied".into(), ok: error.is_none(), detail: error }]
+        let applied = Condition { name: "applied".into(), ok: error.is_none(), detail: error };
+        let mut conditions = vec![attached, applied];
+        conditions.extend(registry::condition(&self.discovery.snapshot()));
+        conditions
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {
@@ -76,6 +80,21 @@ impl Daemon {
             .map(|found| warning("configuration", found.to_string()))
             .collect();
         warnings.extend(self.state.laid.merged.warnings.iter().cloned());
+        warnings.extend(registry::warnings(&self.discovery.snapshot()));
+        for overdue in self.discovery.overdue() {
+            let detail = format!(
+                "service {}: registry {} has not answered since {}, and removals wait for it; `weir registry accept {}` \
+                 carries them out without it",
+                overdue.service, overdue.registry, overdue.since, overdue.service
+            );
+            warnings.push(warning("first_sync_overdue", detail));
+        }
+        for (service, why) in &self.set_back {
+            let detail =
+                format!("service {service} keeps the endpoints that it had, the new ones do not fit: {why}");
+            warnings.push(warning("endpoints_do_not_fit", detail));
+        }
+        warnings.extend(self.discovery.disk_problem().map(|why| warning("endpoints_not_kept", why)));
         // Where weir is not attached to the way out, that is the cause to tell, and it is told below.
         let covered = |addr| !matches!(ways.get(&addr), Some(Ok(hop)) if !self.ports.covers(hop.ifindex));
         let troubles = self.kernel.warnings.iter().filter(|found| covered(found.backend.addr));
