@@ -112,7 +112,7 @@ pub fn shown(text: &str) -> String {
 /// For fuzzing: whatever the bytes are, no panic, and nothing kept that is longer than they are.
 pub fn fuzz(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(endpoint) = parse(text, (data.len() % 2 == 0).then_some(80))
+        && let Ok(endpoint) = parse(text, data.len().is_multiple_of(2).then_some(80))
     {
         let kept: usize = endpoint.labels.iter().map(|(key, value)| key.len().min(value.len())).sum();
         assert!(endpoint.labels.len() <= MAX_LABELS && kept <= data.len(), "{text:?}");

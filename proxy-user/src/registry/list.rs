@@ -77,6 +77,10 @@ macro_rules! kinds {
 
 kinds! {
     File = file as "file", publishes: None;
+    #[cfg(feature = "sofa")] Sofa = sofa as "sofa", publishes: Some(Publish {
+        options: super::sofa::settings::PUBLISH_OPTIONS,
+        check: super::sofa::settings::check_publication,
+    });
 }
 
 /// The kind of this name, if weir is built with it.

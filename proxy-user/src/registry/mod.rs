@@ -10,6 +10,5 @@ pub mod collect;
 pub mod driver;
 pub mod endpoint;
 pub mod fault;
-pub mod file;
-pub mod list;
-pub mod source;
+#[cfg(feature = "sofa")]
+pub mod sofa;
