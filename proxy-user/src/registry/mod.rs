@@ -10,5 +10,8 @@ pub mod collect;
 pub mod driver;
 pub mod endpoint;
 pub mod fault;
+pub mod file;
+pub mod list;
 #[cfg(feature = "sofa")]
 pub mod sofa;
+pub mod source;

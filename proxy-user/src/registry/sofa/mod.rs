@@ -12,7 +12,7 @@
 
 mod book;
 mod core;
-mod generated;
+pub mod generated;
 mod handover;
 mod hessian;
 mod http;
