@@ -37,8 +37,11 @@ enum Task {
     Ci,
     /// Refuse source files that are too long.
     Size,
-    /// Measure the packet path: nanoseconds per packet net of the harness, and frames over a veth pair (needs root).
+    /// Measure (needs root): nanoseconds per packet net of the harness and frames over a veth pair, or registry pushes.
     Bench {
+        /// What to measure
+        #[arg(value_enum, default_value = "packets")]
+        what: What,
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
@@ -46,6 +49,15 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+}
+
+/// What a benchmark measures.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// A packet through the loaded object.
+    Packets,
+    /// A registry's push, from its last byte to the maps.
+    Registry,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Task::Size => {
             size::run(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?)
         }
-        Task::Bench { json, quick } => bench::run(json, quick),
+        Task::Bench { what: What::Packets, json, quick } => bench::run(json, quick),
+        Task::Bench { what: What::Registry, json, quick } => bench::registry::run(json, quick),
     }
 }

@@ -8,6 +8,7 @@
 mod case;
 mod frame;
 mod live;
+pub(crate) mod registry;
 mod report;
 mod rig;
 mod stage;
