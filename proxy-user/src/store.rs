@@ -14,6 +14,10 @@ use redb::{
 use crate::catalog::ApiState;
 
 pub mod known;
+mod known_keeper;
+mod known_rows;
+#[cfg(test)]
+mod known_tests;
 mod rows;
 
 /// Why the state cannot be read or written.

@@ -1,0 +1,96 @@
+//! What is remembered comes back, and no file keeps weir from starting.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::known::{Keeper, Known};
+use crate::catalog::pool::{Remembered, RememberedEndpoint, RememberedSet};
+use crate::registry::source::{Endpoint, Query};
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("known.redb");
+    (dir, path)
+}
+
+fn sets(names: &[&str]) -> Remembered {
+    let endpoint = Endpoint {
+        addr: "[2001:db8::1]:80".parse().unwrap(),
+        weight: Some(2.5),
+        enabled: false,
+        zone: Some("z".into()),
+        labels: [("app".into(), "web".into())].into(),
+    };
+    let leaving = RememberedEndpoint {
+        endpoint: Endpoint {
+            addr: "10.0.0.1:80".parse().unwrap(),
+            weight: None,
+            enabled: true,
+            zone: None,
+            labels: BTreeMap::new(),
+        },
+        leaving: Some(Timestamp::from_second(1_700_000_100).unwrap()),
+    };
+    let set = RememberedSet {
+        received: Timestamp::from_second(1_700_000_000).unwrap(),
+        version: Some("42".into()),
+        endpoints: vec![RememberedEndpoint { endpoint, leaving: None }, leaving],
+    };
+    let query =
+        |name: &str| Query { service: name.to_owned(), options: [("group".into(), "g".into())].into() };
+    names.iter().map(|name| (("a".into(), Arc::new(query(name))), Arc::new(set.clone()))).collect()
+}
+
+#[test]
+fn what_is_written_is_read_again_and_what_is_forgotten_is_gone() {
+    let (_dir, path) = place();
+    let (mut known, nothing, warning) = Known::open(&path);
+    assert!(nothing.is_empty() && warning.is_none() && !path.exists());
+    let mut all = sets(&["x", "y"]);
+    known.write(&all).unwrap();
+    let (mut known, read, warning) = Known::open(&path);
+    assert_eq!((&read, warning), (&all, None));
+    all.pop_first();
+    known.write(&all).unwrap();
+    assert_eq!(Known::open(&path).1, all);
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_another_takes_its_place() {
+    for content in [&b""[..], b"not a database", &[0; 8192]] {
+        let (dir, path) = place();
+        std::fs::write(&path, content).unwrap();
+        let (mut known, read, warning) = Known::open(&path);
+        assert!(read.is_empty() && warning.unwrap().contains("cannot be read"));
+        assert_eq!(std::fs::read(dir.path().join("known.redb.damaged")).unwrap(), content);
+        known.write(&sets(&["x"])).unwrap();
+        assert_eq!(Known::open(&path).1.len(), 1);
+    }
+}
+
+#[test]
+fn a_file_of_another_weir_is_set_aside_and_one_in_use_is_not() {
+    let (dir, path) = place();
+    let database = redb::Database::create(&path).unwrap();
+    let (_, read, warning) = Known::open(&path);
+    assert!(read.is_empty() && warning.unwrap().contains("in use") && path.exists());
+    drop(database);
+    let (_, _, warning) = Known::open(&path);
+    assert!(warning.is_some() && dir.path().join("known.redb.damaged").exists());
+}
+
+#[tokio::test]
+async fn the_keeper_writes_when_asked_to_and_reports_a_disk_that_refuses() {
+    let (_dir, path) = place();
+    let keeper = Keeper::spawn(Known::open(&path).0);
+    keeper.keep(sets(&["x"]));
+    keeper.flush().await;
+    assert_eq!((Known::open(&path).1.len(), keeper.problem()), (1, None));
+    let keeper = Keeper::spawn(Known::open(&path.join("no/such/dir")).0);
+    keeper.keep(sets(&["x"]));
+    keeper.flush().await;
+    assert!(keeper.problem().unwrap().contains("check space and permissions"));
+}
