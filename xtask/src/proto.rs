@@ -101,7 +101,12 @@ fn format(root: &Path, text: &str) -> Result<String> {
         .spawn()
         .context("starting rustfmt: `rustup component add rustfmt`")?;
     // rustfmt reads to the end before it writes.
-    child.stdin.take().context("rustfmt has no input")?.write_all(text.as_bytes()).context("writing to rustfmt")?;
+    child
+        .stdin
+        .take()
+        .context("rustfmt has no input")?
+        .write_all(text.as_bytes())
+        .context("writing to rustfmt")?;
     let output = child.wait_with_output().context("waiting for rustfmt")?;
     ensure!(output.status.success(), "rustfmt: {}", output.status);
     String::from_utf8(output.stdout).context("rustfmt's output is not UTF-8")

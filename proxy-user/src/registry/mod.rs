@@ -8,5 +8,7 @@
 
 pub mod collect;
 pub mod endpoint;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod fault;
 pub mod source;
