@@ -9,6 +9,8 @@
 pub mod collect;
 pub mod driver;
 pub mod endpoint;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod fault;
 pub mod file;
 pub mod list;
