@@ -77,7 +77,7 @@ impl Run {
     }
 
     fn rename_into_place(&self, name: &str, text: &str) {
-        let other = self.path(&format!(".{name}.new"));
+        let other = self.path(&format!("{name}.new"));
         std::fs::write(&other, text).unwrap();
         std::fs::rename(other, self.path(name)).unwrap();
     }
