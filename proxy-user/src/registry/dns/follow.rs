@@ -103,7 +103,10 @@ impl Follow {
         if known.endpoints.is_empty() {
             // Records there are; none of them can be used.
             let first = known.rejected.first().map(|(text, why)| format!("`{text}`, {why}"));
-            let Some(first) = first else { return (Ok(set), wait) };
+            let Some(first) = first else {
+                self.sticky.clear();
+                return (Ok(set), wait);
+            };
             return (Err(format!("every SRV record is refused; the first: {first}")), wait);
         }
         self.empty = 0;

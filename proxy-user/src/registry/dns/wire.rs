@@ -107,15 +107,19 @@ impl Asked {
     fn answer(&self, message: &Message) -> Reply {
         let mut name = &self.name;
         let mut ttl = u32::MAX;
+        let mut aliases = 0;
         // Aliases come in any order, and a chain may be a ring.
-        for _ in 0..MAX_ALIASES {
+        loop {
             let alias =
                 message.answers.iter().filter(|r| r.dns_class == DNSClass::IN).find_map(|r| match &r.data {
                     RData::CNAME(target) if &r.name == name => Some((&target.0, r.ttl)),
                     _ => None,
                 });
             let Some((target, holds)) = alias else { break };
-            (name, ttl) = (target, ttl.min(holds));
+            (name, ttl, aliases) = (target, ttl.min(holds), aliases + 1);
+            if aliases > MAX_ALIASES {
+                return Reply::Failed(format!("more than {MAX_ALIASES} aliases in a row"));
+            }
         }
         let found = self.records(message, name, ttl);
         if !found.addrs.is_empty() || !found.targets.is_empty() {

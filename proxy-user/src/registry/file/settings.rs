@@ -40,8 +40,9 @@ impl Raw {
     /// The first key that cannot be.
     pub fn check(&self, dir: &Path) -> Result<Settings, Fault> {
         let own = self.dir.as_deref().unwrap_or("");
-        if own.contains('\0') {
-            return Err(Fault::new("dir", "a path with a NUL byte", "correct the path"));
+        if self.dir.as_deref() == Some("") || own.contains('\0') {
+            let message = if own.is_empty() { "`dir` is empty" } else { "a path with a NUL byte" };
+            return Err(Fault::new("dir", message, "name a directory, or leave it out"));
         }
         let range = Duration::from_secs(1)..=Duration::from_secs(3600);
         let poll = self.poll.as_deref().unwrap_or("30s");

@@ -219,7 +219,10 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        toml::from_str::<super::super::settings::Raw>("servers = [\"10.0.0.1\"]").unwrap().check("/".as_ref()).unwrap()
+        toml::from_str::<super::super::settings::Raw>("servers = [\"10.0.0.1\"]")
+            .unwrap()
+            .check("/".as_ref())
+            .unwrap()
     }
 
     #[test]
