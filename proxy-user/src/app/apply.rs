@@ -13,8 +13,7 @@ use crate::kernel::bpffs::PinDir;
 use crate::kernel::flows::{self, Sweep};
 use crate::kernel::maps::Maps;
 use crate::kernel::schema::Capacity;
-use crate::kernel::write::{self, Written};
-use crate::kernel::{clock, grace, read};
+use crate::kernel::{clock, grace, read, write};
 use crate::model::{Desired, Forward, NextHop};
 use crate::net::follow::Ways;
 use crate::plan::{self, Clock, Input, Installed, Limits, Names, Plan};
@@ -124,16 +123,16 @@ impl Kernel {
     }
 
     /// Writes a plan. On failure what is installed is read again, and the caller plans the old state anew.
-    pub(super) fn write(&mut self, plan: Plan) -> Result<Written, Refusal> {
+    pub(super) fn write(&mut self, plan: Plan) -> Result<usize, Refusal> {
         let written = tokio::task::block_in_place(|| write::apply(&mut self.maps, &plan.steps));
         match written {
-            Ok(done) => {
+            Ok(steps) => {
                 plan.steps.iter().for_each(|step| self.installed.apply(step));
                 self.names = plan.names;
                 self.warnings = plan.warnings;
                 self.settles_in = plan.settles_in;
                 self.acl_in_force = true;
-                Ok(done)
+                Ok(steps)
             }
             Err(error) => {
                 self.doubtful = true;

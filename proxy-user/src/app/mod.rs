@@ -7,7 +7,6 @@
 mod addresses;
 mod apply;
 mod daemon;
-mod handover;
 mod interfaces;
 mod log;
 mod request;

@@ -96,7 +96,7 @@ impl Daemon {
         self.learn_ways(&merged).await;
         let before = std::mem::replace(&mut self.state.merged, merged);
         match self.apply_desired(number).await {
-            Ok(_) => Ok(before),
+            Ok(()) => Ok(before),
             Err(refusal) => {
                 self.put_back(before).await;
                 Err(refusal)
