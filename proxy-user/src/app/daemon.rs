@@ -23,7 +23,6 @@ use crate::config::{Diagnostic, Settings};
 use crate::control::door::DoorEnd;
 use crate::control::types::{ChangeRecord, DetachAnswer, ReloadRecord};
 use crate::kernel::lock::Lock;
-use crate::kernel::write::Written;
 use crate::metrics::Metrics;
 use crate::model::{Desired, Origin};
 use crate::net::announce::Announcer;
@@ -250,7 +249,7 @@ impl Daemon {
             }
         }
         match self.apply_desired(Number::Next).await {
-            Ok(_) => {
+            Ok(()) => {
                 // Stored only to save space: an entry that has ended never comes back, stored or not.
                 if let Err(error) =
                     self.store.prepare(&self.state.api, &api).and_then(|prepared| prepared.commit())
@@ -290,12 +289,11 @@ impl Daemon {
     }
 
     /// Puts the merged state into the kernel.
-    pub(super) async fn apply_desired(&mut self, number: Number) -> Result<Written, Refusal> {
+    pub(super) async fn apply_desired(&mut self, number: Number) -> Result<(), Refusal> {
         let begun = Instant::now();
         let applied = self.try_apply(number);
         self.problems.apply = applied.as_ref().err().map(ToString::to_string);
-        let written = applied?;
-        if written.steps > 0 {
+        if applied? > 0 {
             self.metrics.observe_apply(begun.elapsed());
         }
         let _ = self.backends.send_if_modified(|addresses| {
@@ -304,10 +302,10 @@ impl Daemon {
             *addresses = wanted;
             changed
         });
-        Ok(written)
+        Ok(())
     }
 
-    fn try_apply(&mut self, number: Number) -> Result<Written, Refusal> {
+    fn try_apply(&mut self, number: Number) -> Result<usize, Refusal> {
         self.kernel
             .read_again()
             .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
@@ -326,9 +324,9 @@ impl Daemon {
             generation = next;
             plan = self.kernel.plan(desired, &ways, &self.ports, next, acl)?;
         }
-        let written = self.kernel.write(plan)?;
+        let steps = self.kernel.write(plan)?;
         self.state.generation = generation;
-        Ok(written)
+        Ok(steps)
     }
 
     /// Gives the registries' connections to a successor; false if it went wrong and this daemon goes on.

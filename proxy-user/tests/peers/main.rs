@@ -1,0 +1,30 @@
+//! Real peers of the endpoint path: SOFARegistry's own server with its Java client, SOFARPC providers and consumers,
+//! etcd and knot, started and stopped by the tests in namespaces of their own. What is not installed is left out, and
+//! said so. `tests/peers/README.md` says how each starts by hand.
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod etcd;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod jars;
+#[cfg(test)]
+mod java;
+#[cfg(test)]
+mod knot;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod registry;
+#[cfg(test)]
+mod rpc;
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod smoke;
+#[cfg(test)]
+mod wait;
