@@ -128,8 +128,20 @@ fn section(root: &Value, object: &Value, path: &str, page: &mut String) {
         let level = "#".repeat(2 + path.matches('.').count());
         let _ = write!(page, "\n{level} `{header}`\n\n{meaning}\n");
         let path = format!("{}.", header.trim_matches(['[', ']']));
-        section(root, object, &path, page);
+        match object["oneOf"].as_array() {
+            Some(variants) => variants.iter().for_each(|variant| by_kind(root, variant, &path, page)),
+            None => section(root, object, &path, page),
+        }
     }
+}
+
+/// The keys of a table that are known once its `kind` is.
+fn by_kind(root: &Value, variant: &Value, path: &str, page: &mut String) {
+    let kind = variant["properties"]["kind"]["const"].as_str().unwrap();
+    let meaning = variant["description"].as_str().unwrap();
+    let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = write!(page, "\n### `[{}]` of kind `{kind}`\n\n{meaning}\n", path.trim_end_matches('.'));
+    section(root, variant, path, page);
 }
 
 /// The object that a property holds one or many of, and how its header is written.
@@ -139,15 +151,15 @@ fn nested<'a>(root: &'a Value, property: &'a Value, path: &str, key: &str) -> Op
         return Some((format!("[{path}{key}]"), target));
     }
     let extra = resolve(root, &target["additionalProperties"]);
-    if extra["properties"].is_object() {
+    if extra["properties"].is_object() || extra["oneOf"].is_array() {
         return Some((format!("[{path}{key}.NAME]"), extra));
     }
     let items = resolve(root, &target["items"]);
     if items["properties"].is_object() {
         return Some((format!("[[{path}{key}]]"), items));
     }
-    let form =
-        items["anyOf"].as_array()?.iter().map(|b| resolve(root, b)).find(|b| b["properties"].is_object());
+    let forms = items["anyOf"].as_array().or(target["anyOf"].as_array())?;
+    let form = forms.iter().map(|b| resolve(root, b)).find(|b| b["properties"].is_object());
     form.map(|object| (format!("[[{path}{key}]]"), object))
 }
 
@@ -160,6 +172,14 @@ fn kind(root: &Value, property: &Value) -> String {
         Some("string") => "text".to_owned(),
         Some("integer") => "number".to_owned(),
         Some("object") => "table".to_owned(),
+        Some("boolean") => "true or false".to_owned(),
+        None if target["anyOf"]
+            .as_array()
+            .is_some_and(|forms| nested(root, property, "", "").is_some() && !forms.is_empty()) =>
+        {
+            "table or tables".to_owned()
+        }
+        None if target["anyOf"].is_array() => "text, number or truth".to_owned(),
         Some("array") => match resolve(root, &target["items"])["type"].as_str() {
             Some("string") => "list of texts".to_owned(),
             Some("object") => "tables".to_owned(),

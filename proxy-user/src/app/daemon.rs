@@ -23,6 +23,7 @@ use crate::config::{Diagnostic, Settings};
 use crate::control::door::DoorEnd;
 use crate::control::types::{ChangeRecord, DetachAnswer, ReloadRecord};
 use crate::kernel::lock::Lock;
+use crate::kernel::write::Written;
 use crate::metrics::Metrics;
 use crate::model::{Desired, Origin};
 use crate::net::announce::Announcer;
@@ -249,7 +250,7 @@ impl Daemon {
             }
         }
         match self.apply_desired(Number::Next).await {
-            Ok(()) => {
+            Ok(_) => {
                 // Stored only to save space: an entry that has ended never comes back, stored or not.
                 if let Err(error) =
                     self.store.prepare(&self.state.api, &api).and_then(|prepared| prepared.commit())
@@ -289,11 +290,12 @@ impl Daemon {
     }
 
     /// Puts the merged state into the kernel.
-    pub(super) async fn apply_desired(&mut self, number: Number) -> Result<(), Refusal> {
+    pub(super) async fn apply_desired(&mut self, number: Number) -> Result<Written, Refusal> {
         let begun = Instant::now();
         let applied = self.try_apply(number);
         self.problems.apply = applied.as_ref().err().map(ToString::to_string);
-        if applied? > 0 {
+        let written = applied?;
+        if written.steps > 0 {
             self.metrics.observe_apply(begun.elapsed());
         }
         let _ = self.backends.send_if_modified(|addresses| {
@@ -302,10 +304,10 @@ impl Daemon {
             *addresses = wanted;
             changed
         });
-        Ok(())
+        Ok(written)
     }
 
-    fn try_apply(&mut self, number: Number) -> Result<usize, Refusal> {
+    fn try_apply(&mut self, number: Number) -> Result<Written, Refusal> {
         self.kernel
             .read_again()
             .map_err(|error| Refusal::new(crate::control::types::Code::KernelRefused, error))?;
@@ -324,9 +326,9 @@ impl Daemon {
             generation = next;
             plan = self.kernel.plan(desired, &ways, &self.ports, next, acl)?;
         }
-        let steps = self.kernel.write(plan)?;
+        let written = self.kernel.write(plan)?;
         self.state.generation = generation;
-        Ok(steps)
+        Ok(written)
     }
 
     /// Gives the registries' connections to a successor; false if it went wrong and this daemon goes on.

@@ -102,7 +102,7 @@ impl Daemon {
         self.learn_ways(&laid.merged, NEW_WAYS).await;
         let before = std::mem::replace(&mut self.state.laid, laid);
         match self.apply_desired(number).await {
-            Ok(()) => Ok(before),
+            Ok(_) => Ok(before),
             Err(refusal) => {
                 self.put_back(before).await;
                 Err(refusal)

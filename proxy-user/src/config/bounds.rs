@@ -28,6 +28,23 @@ pub(super) const UDP: Span = Span { default: "5m", min: "1s", max: "1d" };
 pub(super) const CACHE: Span = Span { default: "15m", min: "1s", max: "2h" };
 pub(super) const SETTLE: Span = Span { default: "1h", min: "1s", max: "7d" };
 
+pub(super) const DRAIN: Span = Span { default: "5m", min: "0s", max: "1d" };
+pub(super) const GUARD_INTERVAL: Span = Span { default: "30s", min: "1s", max: "1h" };
+pub(super) const GUARD_HOLD: Span = Span { default: "1m", min: "0s", max: "1d" };
+pub(super) const GUARD_HOLD_MIN: Span = Span { default: "10m", min: "0s", max: "7d" };
+pub(super) const GUARD_FIRST: Span = Span { default: "1m", min: "1s", max: "1h" };
+pub(super) const HEALTH_INTERVAL: Span = Span { default: "5s", min: "100ms", max: "1h" };
+pub(super) const HEALTH_TIMEOUT: Span = Span { default: "2s", min: "10ms", max: "1m" };
+
+/// Default of `rise`.
+pub(super) const RISE: u8 = 2;
+/// Default of `fall`.
+pub(super) const FALL: u8 = 3;
+/// Most `discover` or `publish` tables of a service.
+pub(super) const SOURCES: u32 = 16;
+/// Most endpoints of a service: what the backend table holds.
+pub(super) const ENDPOINTS: u32 = limits::BACKENDS - 1;
+
 /// Default of `syn_budget`.
 pub(super) const SYN_BUDGET: u32 = 4_096;
 /// Largest `syn_budget`: a NAT flow takes two entries.
@@ -49,11 +66,12 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timeouts;
+    use crate::model::{Guard, Timeouts};
 
     #[test]
     fn defaults_are_the_models_and_within_range() {
         let model = Timeouts::default();
+        let guard = Guard::default();
         let all = [
             (SYN, model.syn),
             (TCP, model.tcp),
@@ -62,6 +80,10 @@ mod tests {
             (UDP, model.udp),
             (CACHE, model.cache),
             (SETTLE, model.settle),
+            (GUARD_INTERVAL, guard.interval),
+            (GUARD_HOLD, guard.hold),
+            (GUARD_HOLD_MIN, guard.hold_min.unwrap()),
+            (GUARD_FIRST, guard.first_sync),
         ];
         for (span, default) in all {
             assert_eq!(duration(span.default), Some(default));

@@ -20,7 +20,7 @@ use super::shape;
 use super::source::{MAX_CONFIG_BYTES, Source};
 
 /// A configuration that was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// What the daemon is started with.
     pub settings: Settings,

@@ -93,6 +93,20 @@ codes! {
     Lockout = "config.lockout",
     /// A listener that others could reach.
     NotLoopback = "config.not_loopback",
+    /// A registry that the file has not.
+    UnknownRegistry = "config.unknown_registry",
+    /// A kind of registry that this weir is built without.
+    NotBuiltIn = "config.not_built_in",
+    /// A key that this kind of registry does not understand.
+    NotUnderstood = "config.not_understood",
+    /// A kind of registry that VIPs cannot be registered with.
+    CannotPublish = "config.cannot_publish",
+    /// A service on every port of its address, where one port is needed.
+    AnyPort = "config.any_port",
+    /// A secret in the configuration itself.
+    PlainSecret = "config.plain_secret",
+    /// A key that has no effect beside what else is said.
+    NoEffect = "config.no_effect",
     /// No interface to attach to.
     NoInterface = "config.no_interface",
     /// A prefix with host bits set; they were cleared.

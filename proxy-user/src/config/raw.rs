@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::at::{At, BackendForm};
 use super::bounds;
 use super::parse::{DEFAULT_WEIGHT, MAX_WEIGHT};
+use super::raw_registry::{Many, RawCombine, RawDiscover, RawGuard, RawHealth, RawPublish, RawRegistry};
 use super::settings::AttachMode;
 use crate::model::{Action, AdminState, Announce, Forward, ReplyRoute, Scope, UnknownPort};
 
@@ -53,6 +54,11 @@ pub(super) struct Raw {
     /// Which sources are dropped or passed.
     #[serde(default)]
     pub(super) acl: RawAcl,
+    /// The zone that this host is in, for services with `combine = "zone"`.
+    pub(super) zone: Option<At<String>>,
+    /// Registries to take backends from and to register VIPs with: `[registry.NAME]`.
+    #[serde(default)]
+    pub(super) registry: BTreeMap<At<String>, RawRegistry>,
     /// Services: `[[service]]`.
     #[serde(default)]
     #[schemars(length(max = limits::SERVICES))]
@@ -226,6 +232,23 @@ pub(super) struct RawService {
     /// Backends: `"10.0.0.11:8080"`, `"[2001:db8::11]:8080"`, an address alone (the VIP's port), or a table.
     #[serde(default)]
     pub(super) backends: Vec<At<BackendForm>>,
+    /// Where further backends come from: one table, or a list of them.
+    #[serde(default)]
+    pub(super) discover: Many<RawDiscover>,
+    /// How several `discover` tables make one set: all of them together (`union`), the first that has a usable endpoint
+    /// (`fallback`), or those of this host's own `zone` while one of them is usable, else all (`zone`).
+    #[schemars(extend("default" = "union"))]
+    pub(super) combine: Option<RawCombine>,
+    /// How long an endpoint that its registry no longer has keeps its old flows before it is forgotten.
+    #[schemars(extend("default" = bounds::DRAIN.default, "x-range" = bounds::DRAIN.range()))]
+    pub(super) drain: Option<At<String>>,
+    /// What is removed only after a second look.
+    pub(super) guard: Option<At<RawGuard>>,
+    /// Checks of every backend. Left out: the registry's word alone counts.
+    pub(super) health: Option<RawHealth>,
+    /// Where the VIP is registered: one table, or a list of them.
+    #[serde(default)]
+    pub(super) publish: Many<RawPublish>,
 }
 
 /// A backend with more than an address.

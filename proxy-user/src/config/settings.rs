@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use proxy_common::limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{AclPolicy, Desired, Origin, ReplyRoute, Service, SnatPool, Timeouts};
+use crate::registry;
 
-/// What the daemon reads once, at start: a change needs a restart, except for `interfaces`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the daemon reads once, at start: a change needs a restart, except for `interfaces`, `registries` and `zone`.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// Interfaces to attach to, by name.
     pub interfaces: BTreeMap<String, Interface>,
@@ -25,6 +27,47 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// Sizes of the maps.
     pub limits: Limits,
+    /// Registries by name.
+    pub registries: BTreeMap<String, registry::list::Settings>,
+    /// The zone that this host is in.
+    pub zone: Option<Arc<str>>,
+}
+
+/// What a reload does to the registries, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryChanges {
+    /// To be begun.
+    pub added: Vec<String>,
+    /// To be begun anew with other settings.
+    pub changed: Vec<String>,
+    /// To be ended.
+    pub removed: Vec<String>,
+}
+
+impl RegistryChanges {
+    /// Whether every registry stays as it is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl Settings {
+    /// What these settings change about the registries of others that are in force.
+    #[must_use]
+    pub fn registry_changes(&self, before: &Self) -> RegistryChanges {
+        let mut changes = RegistryChanges::default();
+        for (name, settings) in &self.registries {
+            match before.registries.get(name) {
+                None => changes.added.push(name.clone()),
+                Some(old) if old != settings => changes.changed.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        let gone = before.registries.keys().filter(|name| !self.registries.contains_key(*name));
+        changes.removed.extend(gone.cloned());
+        changes
+    }
 }
 
 /// An interface to attach to.

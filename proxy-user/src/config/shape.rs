@@ -33,6 +33,13 @@ impl<'a> Walk<'a> {
             let word: &str = key.get_ref();
             match known.and_then(|known| known.get(word)).or(any) {
                 Some(inner) => self.value(inner, value, word),
+                None if known.is_some_and(|known| known.contains_key(&format!("{word}_file"))) => {
+                    let message = format!("`{word}` in {name} would be a secret in plain text");
+                    let hint = format!(
+                        "put it into a file that only weir can read, and name that: `{word}_file = \"...\"`"
+                    );
+                    self.report.error(Code::PlainSecret, message, hint, self.source.place(key.span(), ""));
+                }
                 None => {
                     let possible = known.unwrap_or(&none).keys().map(String::as_str);
                     let hint = suggestion(word, &possible.collect::<Vec<_>>());
@@ -54,7 +61,10 @@ impl<'a> Walk<'a> {
             return self.wrong_type(schema, value, name);
         };
         match value.get_ref() {
-            DeValue::Table(table) => self.table(schema, table, value.span(), &format!("`{name}`")),
+            DeValue::Table(table) => {
+                let Some(schema) = self.variant(schema, table, value.span(), name) else { return };
+                self.table(schema, table, value.span(), &format!("`{name}`"));
+            }
             DeValue::Array(array) => self.array(schema, array.iter(), value.span(), name),
             DeValue::String(word) => self.word(schema, word, value.span(), name),
             DeValue::Integer(digits) => {
@@ -63,6 +73,40 @@ impl<'a> Walk<'a> {
             }
             DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
         }
+    }
+
+    /// The schema of a table whose key `kind` says what it is; none when that was reported, or any keys will do.
+    fn variant(
+        &mut self,
+        schema: &'a Value,
+        table: &DeTable<'_>,
+        span: Range<usize>,
+        name: &str,
+    ) -> Option<&'a Value> {
+        let Some(branches) = schema.get("oneOf").and_then(Value::as_array) else { return Some(schema) };
+        let word_of = |branch: &'a Value| {
+            branch.pointer("/properties/kind").and_then(|kind| words(kind).first().copied())
+        };
+        let kinds: Vec<_> = branches.iter().filter_map(word_of).collect();
+        let Some(kind) = table.get("kind") else {
+            let hint = format!("add `kind = \"...\"`; {}", suggestion("", &kinds));
+            let message = format!("`{name}` has no `kind`");
+            self.report.error(Code::WrongType, message, hint, self.source.place(span, ""));
+            return None;
+        };
+        let DeValue::String(word) = kind.get_ref() else {
+            let message = format!("`kind` takes no {}", kind.get_ref().type_str());
+            let place = self.source.place(kind.span(), "");
+            self.report.error(Code::WrongType, message, "write a text in quotes", place);
+            return None;
+        };
+        let found = branches.iter().find(|branch| word_of(branch) == Some(word));
+        if found.is_none() {
+            let message = format!("`{word}` is not a kind of registry that weir knows");
+            let place = self.source.place(kind.span(), "");
+            self.report.error(Code::UnknownValue, message, suggestion(word, &kinds), place);
+        }
+        found.filter(|branch| branch.get("additionalProperties").is_none_or(|any| !any.is_object()))
     }
 
     fn array<'v>(
@@ -123,6 +167,7 @@ impl<'a> Walk<'a> {
         all.find(|schema| match kind(schema) {
             Some("a text in quotes") => found == "string",
             Some("a number") => found == "integer",
+            Some("true or false") => found == "boolean",
             Some("a list in brackets") => found == "array",
             Some("a table") => found == "table",
             _ => true,
@@ -147,6 +192,7 @@ fn kind(schema: &Value) -> Option<&'static str> {
     match schema.get("type").and_then(Value::as_str) {
         Some("string") => Some("a text in quotes"),
         Some("integer") => Some("a number"),
+        Some("boolean") => Some("true or false"),
         Some("array") => Some("a list in brackets"),
         Some("object") => Some("a table"),
         _ if !words(schema).is_empty() => Some("a text in quotes"),
@@ -155,7 +201,7 @@ fn kind(schema: &Value) -> Option<&'static str> {
 }
 
 /// What was probably meant, else all that is possible.
-fn suggestion(found: &str, possible: &[&str]) -> String {
+pub(super) fn suggestion(found: &str, possible: &[&str]) -> String {
     let distance = |word: &&&str| strsim::damerau_levenshtein(found, word);
     let near = possible.iter().min_by_key(distance).filter(|word| distance(word) <= 1 + found.len() / 4);
     let all = possible.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");

@@ -1,5 +1,5 @@
-//! The bpf system calls that aya 0.14 does not offer: whom a pinned link belongs to, and reading maps in batches.
-//! The only unsafe code of this crate.
+//! The bpf system calls that aya 0.14 does not offer: whom a pinned link belongs to, and reading maps in batches; and the
+//! descriptors that a service manager passes. The only unsafe code of this crate.
 
 use std::ffi::{CString, c_long};
 use std::io;
@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::Pod;
 use aya::maps::{MapData, MapError, MapType};
@@ -18,6 +19,19 @@ pub(super) struct LinkInfo {
     pub(super) program_id: u32,
     /// Interface; 0 when the interface is gone and the link with it.
     pub(super) ifindex: u32,
+}
+
+/// The descriptors that the service manager passed to this process (sd_listen_fds(3)), by name; all of them the first
+/// time, none later.
+pub(crate) fn inherited() -> Vec<(String, OwnedFd)> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Vec::new();
+    }
+    let Ok(passed) = sd_notify::listen_fds_with_names() else { return Vec::new() };
+    // SAFETY: the service manager opened these descriptors for this process (LISTEN_PID names it, which the library has
+    // checked), nothing else in it knows them, and the flag above lets each be taken once only.
+    passed.map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) })).collect()
 }
 
 /// Reads a pinned XDP link.
@@ -163,6 +177,39 @@ impl<'map, K: Pod, V: Pod> Batch<'map, K, V> {
     }
 }
 
+/// Writes entries in one system call: `per_key` values for each key, which is 1, or for a per-CPU map the number of
+/// possible CPUs.
+///
+/// # Errors
+/// `InvalidInput` if the sizes are not the map's; the system call's, after which the first of the entries may be written.
+pub(super) fn update<K: Pod, V: Pod>(
+    map: &MapData,
+    keys: &[K],
+    values: &[V],
+    per_key: usize,
+) -> io::Result<()> {
+    let info = map.info().map_err(io::Error::other)?;
+    let sizes = (info.key_size() as usize, info.value_size() as usize);
+    // Per-CPU values lie at multiples of eight bytes.
+    let packed = per_key == 1 || size_of::<V>().is_multiple_of(8);
+    if sizes != (size_of::<K>(), size_of::<V>()) || !packed || values.len() != keys.len() * per_key {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut attr = BatchAttr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(keys.len()).map_err(io::Error::other)?,
+        map: map.fd().as_fd().as_raw_fd().cast_unsigned(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: `BatchAttr` is the layout of this command, which reads `count` keys and, as was compared with the kernel's
+    // sizes, as many values as there are.
+    unsafe { bpf(MAP_UPDATE_BATCH, &mut attr) }.map(|_| ())
+}
+
 /// # Safety
 /// `attr` must have the layout that the kernel's `union bpf_attr` has for this command, and every pointer in it must be
 /// valid for what the command does with it.
@@ -222,6 +269,7 @@ struct RawLinkInfo {
 const OBJ_GET: c_long = 7;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
 const MAP_LOOKUP_BATCH: c_long = 24;
+const MAP_UPDATE_BATCH: c_long = 26;
 const LINK_DETACH: c_long = 34;
 const LINK_TYPE_XDP: u32 = 6;
 const LINK_INFO_SIZE: u32 = 24;

@@ -2,6 +2,7 @@
 //! it zeroes first.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
@@ -11,6 +12,7 @@ use proxy_common::{BackendState, BackendValue, BudgetValue, ListName, ServiceKey
 use thiserror::Error;
 
 use super::batch;
+use super::bulk;
 use super::grace;
 use super::maps::{Maps, MapsError, found};
 use super::schema;
@@ -26,19 +28,36 @@ pub struct ApplyError {
     pub source: MapsError,
 }
 
-/// Executes steps in their order. Returns their number.
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Steps.
+    pub steps: usize,
+    /// Time spent in grace periods among them.
+    pub waited: Duration,
+}
+
+/// Executes steps in their order.
 ///
 /// # Errors
 /// The first step that fails; nothing after it is done.
-pub fn apply<'step>(
-    maps: &mut Maps,
-    steps: impl IntoIterator<Item = &'step Step>,
-) -> Result<usize, ApplyError> {
+pub fn apply(maps: &mut Maps, steps: &[Step]) -> Result<Written, ApplyError> {
     let mut ids = None;
-    let mut done = 0;
-    for step in steps {
-        execute(maps, &mut ids, step).map_err(|source| ApplyError { index: done, source })?;
-        done += 1;
+    let mut done = Written::default();
+    while let Some(rest @ [step, ..]) = steps.get(done.steps..) {
+        if let Step::Grace = step {
+            let begun = Instant::now();
+            grace::wait();
+            done.waited += begun.elapsed();
+        } else {
+            let run = bulk::run(maps, rest);
+            if run > 0 {
+                done.steps += run;
+                continue;
+            }
+            execute(maps, &mut ids, step).map_err(|source| ApplyError { index: done.steps, source })?;
+        }
+        done.steps += 1;
     }
     Ok(done)
 }
@@ -77,10 +96,8 @@ fn execute(maps: &mut Maps, ids: &mut ServiceIds, step: &Step) -> Result<(), Map
         Step::SetConfig { value } => {
             written(schema::CONFIG, || "the settings".to_owned(), maps.config.set(0, value, 0))
         }
-        Step::Grace => {
-            grace::wait();
-            Ok(())
-        }
+        // `apply` waits itself.
+        Step::Grace => Ok(()),
     }
 }
 

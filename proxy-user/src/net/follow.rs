@@ -3,6 +3,7 @@
 //! One task reads the kernel's notifications, looks again at the addresses that they concern, and publishes the map
 //! when it has changed. It also keeps the kernel's neighbour entries alive (see `prober`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::batch::Batch;
 use super::link::{self, Link};
 use super::neighbour::{self, Neighbour};
 use super::netlink::{Netlink, NetlinkError};
@@ -40,11 +42,14 @@ impl NextHops {
         let (output, ways) = watch::channel(Arc::default());
         let mut follower = Follower {
             netlink: Netlink::open()?,
+            batch: Batch::open()?,
             changes: Watch::open()?,
             backends,
             output,
             tracked: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
             dirty_since: None,
+            last_look: Duration::ZERO,
         };
         let task = tokio::spawn(async move { follower.run().await }).abort_handle();
         Ok(Self { ways, task })
@@ -65,13 +70,20 @@ impl Drop for NextHops {
 
 struct Follower {
     netlink: Netlink,
+    batch: Batch,
     changes: Watch,
     backends: watch::Receiver<BTreeSet<IpAddr>>,
     output: watch::Sender<Arc<Ways>>,
     tracked: BTreeMap<IpAddr, Tracked>,
+    neighbours: BTreeMap<Hop, Asked>,
     /// When the first of the changes not yet looked at came.
     dirty_since: Option<Instant>,
+    /// How long the last look took: with many addresses, changes are looked at less often.
+    last_look: Duration,
 }
+
+/// Interface and neighbour that packets are sent to.
+type Hop = (u32, IpAddr);
 
 /// What is remembered of a backend's address.
 struct Tracked {
@@ -79,21 +91,36 @@ struct Tracked {
     dirty: bool,
     /// When it was looked at last.
     seen: Instant,
-    way: Option<Way>,
+    way: Result<Way, Unreachable>,
+}
+
+/// What is remembered of a neighbour; many backends may be behind one.
+#[derive(Default)]
+struct Asked {
+    dirty: bool,
     prober: Prober,
     held: Held,
+    neighbour: Option<Neighbour>,
 }
 
 impl Follower {
     async fn run(&mut self) {
         self.adopt();
         loop {
-            self.look().await;
+            let begun = Instant::now();
+            if let Err(error) = self.look(begun).await {
+                tracing::warn!(%error, "next hops not looked up; the last ones stay");
+                self.reopen();
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            self.last_look = begun.elapsed();
             while !self.is_due(Instant::now()) {
                 let wake = self.wake();
                 tokio::select! {
                     changed = self.backends.changed() => match changed {
-                        Ok(()) => self.adopt(),
+                        // New backends wait for nothing.
+                        Ok(()) => if self.adopt() { break },
                         Err(_) => return,
                     },
                     change = self.changes.next() => self.mark(&change),
@@ -103,37 +130,48 @@ impl Follower {
         }
     }
 
-    /// Takes over the wanted set of addresses.
-    fn adopt(&mut self) {
+    fn reopen(&mut self) {
+        if let Ok(fresh) = Netlink::open() {
+            self.netlink = fresh;
+        }
+        if let Ok(fresh) = Batch::open() {
+            self.batch = fresh;
+        }
+    }
+
+    /// Takes over the wanted set of addresses; says whether there is something to look at or to forget.
+    fn adopt(&mut self) -> bool {
         let wanted = self.backends.borrow_and_update().clone();
+        let before = self.tracked.len();
         self.tracked.retain(|addr, _| wanted.contains(addr));
+        let mut changed = before != self.tracked.len();
+        let seen = Instant::now();
         for addr in wanted {
-            self.tracked.entry(addr).or_insert_with(|| Tracked {
-                dirty: true,
-                seen: Instant::now(),
-                way: None,
-                prober: Prober::default(),
-                held: Held::default(),
+            self.tracked.entry(addr).or_insert_with(|| {
+                changed = true;
+                Tracked { dirty: true, seen, way: Err(Unreachable::NoRoute) }
             });
         }
-        self.dirty_since.get_or_insert_with(Instant::now);
+        changed
     }
 
     /// Marks what a change concerns.
     fn mark(&mut self, change: &Change) {
-        let mut any = false;
-        for (addr, tracked) in &mut self.tracked {
-            let concerns = match change {
-                // Of a busy link's neighbours only those in use.
-                Change::Neighbour { index, addr: neighbour } => {
-                    tracked.way.is_some_and(|way| way.index == *index && way.neighbour(*addr) == *neighbour)
+        let any = match change {
+            // Of a busy link's neighbours only those in use.
+            Change::Neighbour { index, addr } => match self.neighbours.get_mut(&(*index, *addr)) {
+                Some(asked) => {
+                    asked.dirty = true;
+                    true
                 }
-                // The kernel removes a link's routes without a word, and a better route may come with any change.
-                _ => true,
-            };
-            tracked.dirty |= concerns;
-            any |= concerns;
-        }
+                None => false,
+            },
+            // The kernel removes a link's routes without a word, and a better route may come with any change.
+            _ => {
+                self.tracked.values_mut().for_each(|tracked| tracked.dirty = true);
+                !self.tracked.is_empty()
+            }
+        };
         if any {
             self.dirty_since.get_or_insert_with(Instant::now);
         }
@@ -144,36 +182,38 @@ impl Follower {
     }
 
     fn wake(&self) -> Instant {
-        let dirty = self.dirty_since.map(|since| since + DEBOUNCE);
-        let timed = self.tracked.values().map(Tracked::due).min();
-        [dirty, timed].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + SLOW)
+        let dirty = self.dirty_since.map(|since| since + DEBOUNCE.max(self.last_look * 4));
+        let slow = self.tracked.values().map(|tracked| tracked.seen + SLOW).min();
+        let asked = self.neighbours.values().filter_map(|asked| asked.prober.due()).min();
+        [dirty, slow, asked].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + SLOW)
     }
 
-    /// Looks at every address that is dirty or due and publishes the ways if one is new.
-    async fn look(&mut self) {
-        let now = Instant::now();
+    /// Looks at every address and neighbour that is dirty or due, and publishes the ways if one is new.
+    async fn look(&mut self, now: Instant) -> Result<(), NetlinkError> {
         self.dirty_since = None;
+        let mut fresh = self.look_up_ways(now).await?;
+        fresh.extend(self.look_up_neighbours(now).await?);
         let mut links: BTreeMap<u32, Option<Link>> = BTreeMap::new();
         let mut ways = Ways::clone(&self.output.borrow());
         ways.retain(|addr, _| self.tracked.contains_key(addr));
-        for (addr, tracked) in &mut self.tracked {
-            if !tracked.dirty && tracked.due() > now {
+        for (addr, tracked) in &self.tracked {
+            let way = match &tracked.way {
+                Ok(way) => way,
+                Err(unreachable) => {
+                    ways.insert(*addr, Err(unreachable.clone()));
+                    continue;
+                }
+            };
+            let hop = (way.index, way.neighbour(*addr));
+            if !fresh.contains(&hop) && ways.contains_key(addr) {
                 continue;
             }
-            tracked.seen = now;
-            match tracked.look(&self.netlink, *addr, now, &mut links).await {
-                Ok(way) => {
-                    tracked.dirty = false;
-                    ways.insert(*addr, way);
-                }
-                Err(error) => {
-                    tracing::warn!(%addr, %error, "next hop not looked up; the last one stays");
-                    tracked.dirty = true;
-                    if let (NetlinkError::Lost { .. }, Ok(fresh)) = (&error, Netlink::open()) {
-                        self.netlink = fresh;
-                    }
-                }
+            if let Entry::Vacant(vacant) = links.entry(way.index) {
+                vacant.insert(link::by_index(&self.netlink, way.index).await?);
             }
+            let neighbour = self.neighbours.get(&hop).and_then(|asked| asked.neighbour);
+            let link = links.get(&way.index).and_then(Option::as_ref);
+            ways.insert(*addr, next_hop(*way, link, neighbour.unwrap_or(Neighbour::Absent)));
         }
         self.output.send_if_modified(|published| {
             let changed = **published != ways;
@@ -182,49 +222,74 @@ impl Follower {
             }
             changed
         });
+        Ok(())
     }
-}
 
-impl Tracked {
-    /// When to look if no change is reported; a look that failed leaves the address dirty.
-    fn due(&self) -> Instant {
-        match (self.dirty, self.prober.due()) {
-            (true, _) => self.seen + RETRY,
-            (false, Some(due)) => due.min(self.seen + SLOW),
-            (false, None) => self.seen + SLOW,
+    /// Asks for routes; answers the neighbours that they lead to, which are to be asked for as well.
+    async fn look_up_ways(&mut self, now: Instant) -> Result<BTreeSet<Hop>, NetlinkError> {
+        let due = |tracked: &Tracked| tracked.dirty || tracked.seen + SLOW <= now;
+        let addrs: Vec<IpAddr> =
+            self.tracked.iter().filter(|(_, tracked)| due(tracked)).map(|(addr, _)| *addr).collect();
+        let requests = addrs.iter().map(|addr| nexthop::request(*addr)).collect();
+        let answers = self.batch.ask("look up routes", 0, requests).await?;
+        for (addr, answer) in addrs.iter().zip(answers) {
+            let Some(tracked) = self.tracked.get_mut(addr) else { continue };
+            tracked.seen = now;
+            tracked.way = match answer {
+                Ok(answer) => nexthop::answered(answer.as_ref()),
+                Err(error) => match nexthop::refused(error.raw_os_error()) {
+                    Some(unreachable) => Err(unreachable),
+                    None => {
+                        tracing::warn!(%addr, %error, "next hop not looked up; the last one stays");
+                        continue;
+                    }
+                },
+            };
+            tracked.dirty = false;
         }
-    }
-
-    async fn look(
-        &mut self,
-        netlink: &Netlink,
-        addr: IpAddr,
-        now: Instant,
-        links: &mut BTreeMap<u32, Option<Link>>,
-    ) -> Result<Result<NextHop, Unreachable>, NetlinkError> {
-        let way = match nexthop::way(netlink, addr).await? {
-            Ok(way) => way,
-            Err(unreachable) => {
-                (self.way, self.prober, self.held) = (None, Prober::default(), Held::default());
-                return Ok(Err(unreachable));
-            }
+        let hop = |(addr, tracked): (&IpAddr, &Tracked)| {
+            tracked.way.as_ref().ok().map(|way| (way.index, way.neighbour(*addr)))
         };
-        let target = (way.index, way.neighbour(addr));
-        if self.way.is_some_and(|old| (old.index, old.neighbour(addr)) != target) {
-            (self.prober, self.held) = (Prober::default(), Held::default());
+        let in_use: BTreeSet<Hop> = self.tracked.iter().filter_map(hop).collect();
+        self.neighbours.retain(|hop, _| in_use.contains(hop));
+        for hop in in_use {
+            self.neighbours.entry(hop).or_default();
         }
-        self.way = Some(way);
-        if let std::collections::btree_map::Entry::Vacant(vacant) = links.entry(way.index) {
-            vacant.insert(link::by_index(netlink, way.index).await?);
+        Ok(addrs.iter().filter_map(|addr| hop((addr, self.tracked.get(addr)?))).collect())
+    }
+
+    /// Asks for the neighbours that are new, changed or due, makes the kernel resolve those that need it, and answers
+    /// which were looked at.
+    async fn look_up_neighbours(&mut self, now: Instant) -> Result<BTreeSet<Hop>, NetlinkError> {
+        let due = |asked: &Asked| {
+            asked.dirty || asked.neighbour.is_none() || asked.prober.due().is_some_and(|due| due <= now)
+        };
+        let hops: Vec<Hop> =
+            self.neighbours.iter().filter(|(_, asked)| due(asked)).map(|(hop, _)| *hop).collect();
+        let requests = hops.iter().map(|(index, addr)| neighbour::request(*index, *addr)).collect();
+        let answers = self.batch.ask("look up neighbours", 0, requests).await?;
+        let mut probes = Vec::new();
+        for (hop, answer) in hops.iter().zip(answers) {
+            let found = match answer {
+                Ok(answer) => neighbour::answered(answer.as_ref()),
+                Err(error) if error.raw_os_error().is_some_and(neighbour::is_absent) => Neighbour::Absent,
+                Err(error) => {
+                    tracing::warn!(addr = %hop.1, %error, "neighbour not looked up; the last answer stays");
+                    continue;
+                }
+            };
+            let Some(asked) = self.neighbours.get_mut(hop) else { continue };
+            asked.dirty = false;
+            if asked.prober.step(found, now, chance(hop.1, asked.prober.due())) {
+                probes.push(neighbour::probe_request(hop.0, hop.1));
+            }
+            asked.neighbour = Some(asked.held.step(found, now));
         }
-        let neighbour = neighbour::look_up(netlink, target.0, target.1).await?;
-        if self.prober.step(neighbour, now, chance(addr, self.prober.due()))
-            && let Err(error) = neighbour::probe(netlink, target.0, target.1).await
-        {
-            tracing::debug!(%addr, %error, "neighbour not probed");
+        let refused = self.batch.ask("probe neighbours", neighbour::PROBE_FLAGS, probes).await?;
+        for error in refused.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "neighbour not probed");
         }
-        let neighbour = self.held.step(neighbour, now);
-        Ok(next_hop(way, links.get(&way.index).and_then(Option::as_ref), neighbour))
+        Ok(hops.into_iter().collect())
     }
 }
 

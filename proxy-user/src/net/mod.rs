@@ -1,6 +1,7 @@
 //! What the kernel knows about the network, by netlink: links, addresses, routes, neighbours.
 
 pub mod announce;
+mod batch;
 pub(crate) mod convert;
 pub mod follow;
 pub mod gratuitous;

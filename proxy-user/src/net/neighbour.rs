@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::RouteType;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE};
 
 use super::convert::{family, to_neighbour};
 use super::netlink::{Netlink, NetlinkError};
@@ -58,12 +58,29 @@ impl fmt::Display for Neighbour {
 /// [`NetlinkError`].
 pub async fn look_up(netlink: &Netlink, index: u32, addr: IpAddr) -> Result<Neighbour, NetlinkError> {
     let what = format!("look up the neighbour {addr} on interface {index}");
-    match netlink.one(&what, RouteNetlinkMessage::GetNeighbour(message(index, addr))).await {
-        Ok(RouteNetlinkMessage::NewNeighbour(message)) => Ok(neighbour_of(&message)),
-        Ok(_) => Ok(Neighbour::Absent),
-        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV)) => Ok(Neighbour::Absent),
+    match netlink.one(&what, request(index, addr)).await {
+        Ok(answer) => Ok(answered(Some(&answer))),
+        Err(error) if error.errno().is_some_and(is_absent) => Ok(Neighbour::Absent),
         Err(error) => Err(error),
     }
+}
+
+/// Asks for one neighbour.
+pub(super) fn request(index: u32, addr: IpAddr) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetNeighbour(message(index, addr))
+}
+
+/// What the kernel answered.
+pub(super) fn answered(answer: Option<&RouteNetlinkMessage>) -> Neighbour {
+    match answer {
+        Some(RouteNetlinkMessage::NewNeighbour(message)) => neighbour_of(message),
+        _ => Neighbour::Absent,
+    }
+}
+
+/// Whether an errno says that there is no such neighbour.
+pub(super) fn is_absent(errno: i32) -> bool {
+    matches!(errno, libc::ENOENT | libc::ENODEV)
 }
 
 /// Makes the kernel resolve or confirm a neighbour, as if it had a packet for it. Returns at once; the result comes
@@ -76,12 +93,20 @@ pub async fn probe(netlink: &Netlink, index: u32, addr: IpAddr) -> Result<(), Ne
     if let Neighbour::Fixed(_) = look_up(netlink, index, addr).await? {
         return Ok(());
     }
+    let what = format!("probe the neighbour {addr} on interface {index}");
+    netlink.change(&what, probe_request(index, addr), NLM_F_CREATE | NLM_F_REPLACE).await
+}
+
+/// Asks for a neighbour to be resolved or confirmed. To be sent with [`PROBE_FLAGS`].
+pub(super) fn probe_request(index: u32, addr: IpAddr) -> RouteNetlinkMessage {
     let mut message = message(index, addr);
     message.header.flags = NeighbourFlags::Use;
     message.header.kind = RouteType::Unicast;
-    let what = format!("probe the neighbour {addr} on interface {index}");
-    netlink.change(&what, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE).await
+    RouteNetlinkMessage::NewNeighbour(message)
 }
+
+/// Flags of a probe.
+pub(super) const PROBE_FLAGS: u16 = NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK;
 
 fn message(index: u32, addr: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();

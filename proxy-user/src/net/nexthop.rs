@@ -76,22 +76,38 @@ pub async fn resolve(netlink: &Netlink, addr: IpAddr) -> Result<Result<NextHop, 
 /// # Errors
 /// [`NetlinkError`] if the kernel can't be asked.
 pub async fn way(netlink: &Netlink, addr: IpAddr) -> Result<Result<Way, Unreachable>, NetlinkError> {
+    match netlink.one(&format!("look up the route to {addr}"), request(addr)).await {
+        Ok(answer) => Ok(answered(Some(&answer))),
+        Err(error) => refused(error.errno()).ok_or(error).map(Err),
+    }
+}
+
+/// Asks for the route to an address.
+pub(super) fn request(addr: IpAddr) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(addr);
     message.header.destination_prefix_length = host_prefix(addr);
     message.attributes.push(RouteAttribute::Destination(to_route(addr)));
-    let what = format!("look up the route to {addr}");
-    match netlink.one(&what, RouteNetlinkMessage::GetRoute(message)).await {
-        Ok(RouteNetlinkMessage::NewRoute(route)) => Ok(way_of(&route)),
-        Ok(_) => Ok(Err(Unreachable::NoRoute)),
-        Err(error) => match error.errno() {
-            Some(libc::ENETUNREACH) => Ok(Err(Unreachable::NoRoute)),
-            Some(libc::EHOSTUNREACH) => Ok(Err(Unreachable::Refused("unreachable"))),
-            Some(libc::EACCES) => Ok(Err(Unreachable::Refused("prohibit"))),
-            // How a blackhole answers; also what the kernel says to an address that can't be a destination.
-            Some(libc::EINVAL) => Ok(Err(Unreachable::Refused("blackhole"))),
-            _ => Err(error),
-        },
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+/// What the kernel answered.
+pub(super) fn answered(answer: Option<&RouteNetlinkMessage>) -> Result<Way, Unreachable> {
+    match answer {
+        Some(RouteNetlinkMessage::NewRoute(route)) => way_of(route),
+        _ => Err(Unreachable::NoRoute),
+    }
+}
+
+/// What an errno says about a route; `None` if it says that the kernel could not be asked.
+pub(super) fn refused(errno: Option<i32>) -> Option<Unreachable> {
+    match errno {
+        Some(libc::ENETUNREACH) => Some(Unreachable::NoRoute),
+        Some(libc::EHOSTUNREACH) => Some(Unreachable::Refused("unreachable")),
+        Some(libc::EACCES) => Some(Unreachable::Refused("prohibit")),
+        // How a blackhole answers; also what the kernel says to an address that can't be a destination.
+        Some(libc::EINVAL) => Some(Unreachable::Refused("blackhole")),
+        _ => None,
     }
 }
 

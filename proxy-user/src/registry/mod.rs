@@ -6,4 +6,9 @@
 //!
 //! Each registry has a folder: sans-IO wire code, the client, recorded bytes, tests. `list` names them all.
 
+pub mod collect;
+pub mod endpoint;
+pub mod fault;
+pub mod file;
+pub mod list;
 pub mod source;

@@ -104,7 +104,7 @@ fn what_is_written_is_read_and_what_is_deleted_is_gone() {
         let (_pins, _loaded, mut maps) = sandbox.loaded();
         assert_eq!(read::installed(&maps).unwrap(), Installed::default());
         let (steps, installed) = everything();
-        assert_eq!(write::apply(&mut maps, &steps).unwrap(), steps.len());
+        assert_eq!(write::apply(&mut maps, &steps).unwrap().steps, steps.len());
         assert_eq!(read::installed(&maps).unwrap(), installed);
 
         let mut undo = vec![
@@ -200,6 +200,30 @@ fn counters_are_zeroed_when_a_slot_is_used_anew() {
         let budget = Array::<_, BudgetValue>::try_from(map(&pins, "weir_budget")).unwrap();
         assert_eq!(budget.get(&0, 0).unwrap(), BudgetValue::default());
         assert!(stats::service(&maps, u16::MAX).is_err());
+    });
+}
+
+#[test]
+fn long_runs_are_written_whole_and_counters_of_fresh_slots_begin_at_zero() {
+    sandbox(|sandbox| {
+        let (_pins, _loaded, mut maps) = sandbox.loaded();
+        let block = |block: u32| {
+            let mut value = RingBlock::default();
+            value.slots[3] = block + 1;
+            Step::SetRing { block, value }
+        };
+        let mut steps: Vec<_> = (0..20_000).map(block).collect();
+        let value = |slot: u16| BackendValue { service: slot, ..backend(BackendState::Active, 1) };
+        steps.extend((1..5_000).map(|slot| Step::SetBackend { slot, value: value(slot) }));
+        assert_eq!(write::apply(&mut maps, &steps).unwrap().steps, steps.len());
+        let read = read::installed(&maps).unwrap();
+        assert_eq!(read.backends.len(), 4_999);
+        assert!(read.backends.iter().all(|(slot, found)| *found == value(*slot)));
+        write::apply(&mut maps, &steps).unwrap();
+        // Out of range in the middle of a run: the step itself is named.
+        let mut steps: Vec<_> = (0..40).map(block).collect();
+        steps.insert(20, Step::SetRing { block: limits::RING_BLOCKS, value: RingBlock::default() });
+        assert_eq!(write::apply(&mut maps, &steps).unwrap_err().index, 20);
     });
 }
 

@@ -1,6 +1,8 @@
 //! Raw form in, checked form out: every text parsed, every object in its place, each finding with its span.
 
 mod acl;
+mod guard;
+mod registry;
 mod service;
 mod settings;
 
@@ -34,8 +36,9 @@ pub(super) fn check(raw: Raw, source: &Source, dir: &Path, report: &mut Report) 
     checker.timeouts(&raw.timeouts);
     checker.snat(&raw.snat);
     checker.acl(&raw.acl, dir);
+    checker.registries(&raw.registry, raw.zone.as_ref(), dir);
     for service in &raw.service {
-        checker.service(service);
+        checker.service(service, &raw.registry);
     }
     checked
 }

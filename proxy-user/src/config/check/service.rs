@@ -1,8 +1,10 @@
 //! Services and backends, one by one; what they must be to each other is in `semantic`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Checker;
+use super::registry::Registries;
 use crate::config::at::{At, BackendForm};
 use crate::config::bounds;
 use crate::config::parse::{self, DEFAULT_WEIGHT};
@@ -11,7 +13,7 @@ use crate::config::raw::RawService;
 use crate::model::{AdminState, Backend, BackendAddr, Origin, Service, Vip};
 
 impl Checker<'_> {
-    pub(super) fn service(&mut self, raw: &RawService) {
+    pub(super) fn service(&mut self, raw: &RawService, registries: &Registries) {
         let name = &raw.name.value;
         if let Err(error) = parse::name(name) {
             self.report.unparsed(&error, self.source.place(raw.name.span.clone(), ""));
@@ -58,6 +60,9 @@ impl Checker<'_> {
             }
             service.backends.insert(addr, backend);
         }
+        service.discovery = self.discovery(raw, &service, registries).map(Arc::new);
+        service.health = raw.health.as_ref().and_then(|health| self.health(health, &service)).map(Arc::new);
+        service.publish = self.publish(raw, &service, registries);
         self.out.part.services.insert(name.clone(), service);
     }
 

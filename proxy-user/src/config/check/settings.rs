@@ -83,7 +83,7 @@ impl Checker<'_> {
         self.report.add(code, severity, message, "keep one of the two", &places);
     }
 
-    fn duration(&mut self, to: &mut Duration, from: Option<&At<String>>, span: Span) {
+    pub(super) fn duration(&mut self, to: &mut Duration, from: Option<&At<String>>, span: Span) {
         let Some(text) = from else { return };
         let within = |time: &Duration| {
             bounds::duration(span.min).is_none_or(|min| *time >= min)

@@ -117,7 +117,7 @@ fn check_backend(
 
 fn takes_flows(name: &str, service: &Service, found: &mut Found) {
     let open = |b: &crate::model::Backend| b.state == AdminState::Active && b.weight > 0;
-    if service.backends.values().any(open) {
+    if service.discovery.is_some() || service.backends.values().any(open) {
         return;
     }
     let message = match service.backends.is_empty() {
