@@ -21,6 +21,8 @@ mod settings;
 mod shape;
 mod source;
 
+pub(crate) use source::{Outcome, read_bytes};
+
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use flags::Flags;
 pub use load::{Loaded, load, load_text};

@@ -120,14 +120,20 @@ pub(super) fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-enum Outcome {
+/// What became of reading a file.
+pub(crate) enum Outcome {
+    /// All of it.
     Whole(Vec<u8>),
+    /// It is larger than was asked for.
     TooLarge,
+    /// It is a directory, FIFO or device.
     NotRegular,
+    /// It changed meanwhile.
     Changed,
 }
 
-fn read_bytes(path: &Path, cap: u64) -> io::Result<Outcome> {
+/// Reads a regular file of at most `cap` bytes.
+pub(crate) fn read_bytes(path: &Path, cap: u64) -> io::Result<Outcome> {
     // O_NONBLOCK: opening a FIFO without a writer must not hang a reload.
     let mut file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;

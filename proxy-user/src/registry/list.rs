@@ -76,6 +76,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    #[cfg(feature = "dns")] Dns = dns as "dns", publishes: None;
     File = file as "file", publishes: None;
     #[cfg(feature = "sofa")] Sofa = sofa as "sofa", publishes: Some(Publish {
         options: super::sofa::settings::PUBLISH_OPTIONS,

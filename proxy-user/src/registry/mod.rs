@@ -7,6 +7,8 @@
 //! Each registry has a folder: sans-IO wire code, the client, recorded bytes, tests. `list` names them all.
 
 pub mod collect;
+#[cfg(feature = "dns")]
+pub mod dns;
 pub mod driver;
 pub mod endpoint;
 #[cfg(feature = "etcd")]
