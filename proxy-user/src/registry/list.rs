@@ -77,6 +77,10 @@ macro_rules! kinds {
 
 kinds! {
     #[cfg(feature = "dns")] Dns = dns as "dns", publishes: None;
+    #[cfg(feature = "etcd")] Etcd = etcd as "etcd", publishes: Some(Publish {
+        options: super::etcd::settings::PUBLISH_OPTIONS,
+        check: super::etcd::settings::check_publication,
+    });
     File = file as "file", publishes: None;
     #[cfg(feature = "sofa")] Sofa = sofa as "sofa", publishes: Some(Publish {
         options: super::sofa::settings::PUBLISH_OPTIONS,
