@@ -180,7 +180,10 @@ impl Follow {
             return Err(Wiped { had: *revision, has });
         }
         if response.canceled {
-            self.watches.remove(&id);
+            // A watch that was refused at once has no number of its own.
+            if !response.created {
+                self.watches.remove(&id);
+            }
             self.canceled(&query, response, now, &mut actions);
             return Ok(actions);
         }

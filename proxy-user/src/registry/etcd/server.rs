@@ -104,7 +104,7 @@ impl Server {
     /// Gets a token, if a user is configured and the last one is not a new one.
     pub(super) async fn authenticate(&mut self, settings: &Settings) -> Result<(), SessionError> {
         let Some((name, password)) = &settings.user else { return Ok(()) };
-        if !self.is_stale(settings) {
+        if self.meta.0.is_some() && self.since.elapsed() <= FRESH {
             return Ok(());
         }
         let password = secret(password).await.map_err(SessionError::Unreachable)?;
@@ -122,11 +122,6 @@ impl Server {
         token.set_sensitive(true);
         (self.meta, self.since) = (Meta(Some(token)), Instant::now());
         Ok(())
-    }
-
-    /// Whether a call with its token may be refused although the user is right.
-    pub(super) fn is_stale(&self, settings: &Settings) -> bool {
-        settings.user.is_some() && (self.meta.0.is_none() || self.since.elapsed() > FRESH)
     }
 
     /// Awaits a call's answer, as long as answers may take.
@@ -269,7 +264,7 @@ const MAX_MESSAGE: usize = 16 << 20;
 /// Longest certificate, key or password file, bytes.
 const MAX_FILE: u64 = 4 << 20;
 /// For so long a token is surely good; etcd's simple ones live 5 min unused.
-const FRESH: Duration = Duration::from_secs(60);
+pub(super) const FRESH: Duration = Duration::from_secs(60);
 /// Where systems keep the certificates that they trust.
 const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",

@@ -15,7 +15,7 @@ use super::follow::{Action, Follow, Listed};
 use super::generated::{WatchRequest, WatchResponse};
 use super::publish;
 use super::range;
-use super::server::{Failure, Server};
+use super::server::{FRESH, Failure, Server};
 use super::settings::Settings;
 use crate::registry::source::{Ended, Event, Order, Query, Session, SessionError};
 
@@ -55,22 +55,26 @@ async fn follow(
     loop {
         let begin = Instant::now();
         server.authenticate(settings).await?;
-        match round(settings, &server, session).await? {
+        match round(settings, &mut server, session).await? {
             Round::Ended(ended) => return Ok(ended),
             Round::Again => sleep_until((begin + SHORTEST_ROUND).into()).await,
         }
     }
 }
 
-async fn round(settings: &Settings, server: &Server, session: &mut Session) -> Result<Round, SessionError> {
+async fn round(
+    settings: &Settings,
+    server: &mut Server,
+    session: &mut Session,
+) -> Result<Round, SessionError> {
     // An order to list anew is carried out by this round's begin.
     if *session.order.borrow_and_update() == Order::HandOver {
         return Ok(Round::Ended(Ended::HandedOver(None)));
     }
+    let begin = Instant::now();
     let (requests, asked) = mpsc::unbounded_channel();
     let mut responses = watch(server, asked);
     let mut io = Io {
-        server,
         requests,
         lists: FuturesUnordered::new(),
         waiting: VecDeque::new(),
@@ -80,12 +84,10 @@ async fn round(settings: &Settings, server: &Server, session: &mut Session) -> R
     let wanted = Arc::clone(&session.wanted.borrow_and_update());
     let mut actions = follow.want(&wanted.queries);
     loop {
-        // A token that may have ended meanwhile would be refused, on the watch stream as well.
-        let lists = actions.iter().any(|action| matches!(action, Action::List { .. }));
-        if lists && server.is_stale(settings) {
-            return Ok(Round::Again);
+        if actions.iter().any(|action| matches!(action, Action::List { .. })) {
+            server.authenticate(settings).await?;
         }
-        if io.carry_out(actions).await.is_err() {
+        if io.carry_out(actions, server).await.is_err() {
             return Ok(Round::Ended(Ended::Unwanted));
         }
         let now = Instant::now();
@@ -120,6 +122,12 @@ async fn round(settings: &Settings, server: &Server, session: &mut Session) -> R
                 follow.listed(&query, number, answer, Instant::now())
             }
             response = responses.next() => match response {
+                // A stream keeps the token that it began with, which may have ended.
+                Some(Ok(response))
+                    if response.created && response.canceled && settings.user.is_some() && begin.elapsed() > FRESH =>
+                {
+                    return Ok(Round::Again);
+                }
                 Some(Ok(response)) => match follow.response(&response, Instant::now()) {
                     Ok(actions) => actions,
                     Err(wiped) => {
@@ -146,8 +154,7 @@ fn watch(
 }
 
 /// Where a round's actions go.
-struct Io<'a> {
-    server: &'a Server,
+struct Io {
     requests: mpsc::UnboundedSender<WatchRequest>,
     lists: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Lists that wait until others have ended.
@@ -155,13 +162,17 @@ struct Io<'a> {
     events: mpsc::Sender<Event>,
 }
 
-impl Io<'_> {
+impl Io {
     /// Fails if nobody listens any more.
-    async fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), mpsc::error::SendError<Event>> {
+    async fn carry_out(
+        &mut self,
+        actions: Vec<Action>,
+        server: &Server,
+    ) -> Result<(), mpsc::error::SendError<Event>> {
         for action in actions {
             match action {
                 Action::List { query, layout, number } => {
-                    let list = range::list(self.server.clone(), layout);
+                    let list = range::list(server.clone(), layout);
                     self.waiting.push_back(async move { (query, number, list.await) }.boxed());
                 }
                 // If the stream has ended, that is told where its answers are read.

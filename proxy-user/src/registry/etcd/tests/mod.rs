@@ -1,1 +1,9 @@
-//! x
+//! The client against real servers, and what it makes of their words without one.
+
+mod follow;
+mod live;
+mod outage;
+mod peer;
+mod publish;
+mod rig;
+mod secure;

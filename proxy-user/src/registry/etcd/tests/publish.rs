@@ -1,0 +1,48 @@
+//! VIPs registered with a real server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::peer::Peer;
+use super::rig::{Rig, query};
+use crate::model::BackendAddr;
+use crate::registry::source::Publication;
+
+fn publication(port: u16) -> Arc<Publication> {
+    let address = BackendAddr { addr: "192.0.2.10".parse().unwrap(), port };
+    Arc::new(Publication { service: "/vips".to_owned(), options: BTreeMap::new(), address })
+}
+
+#[tokio::test]
+async fn registered_kept_and_withdrawn() {
+    let Some(peer) = Peer::start() else { return };
+    let (vips, one, two) = (query("/vips", &[]), publication(1), publication(2));
+    let settings = peer.settings("http", "lease = '5s'");
+    let mut rig = Rig::begin(&settings, &[&vips]);
+    rig.want(&[&vips], &[&one, &two]);
+    rig.ports(&vips, &[1, 2]).await;
+    assert_eq!(peer.value("/vips/192.0.2.10:1").as_deref(), Some("192.0.2.10:1"));
+    rig.want(&[&vips], &[&one]);
+    rig.ports(&vips, &[1]).await;
+    while rig.registered.len() < 3 {
+        rig.event().await;
+    }
+    let mut registered = std::mem::take(&mut rig.registered);
+    assert_eq!(registered.pop(), Some((Arc::clone(&two), None)));
+    registered.sort();
+    assert_eq!(registered, [(Arc::clone(&one), Some(Ok(()))), (two, Some(Ok(())))]);
+
+    // Longer than the lease: it is kept alive.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(peer.value("/vips/192.0.2.10:1").is_some());
+    peer.delete("/vips/192.0.2.10:1");
+    rig.ports(&vips, &[]).await;
+    rig.ports(&vips, &[1]).await;
+
+    // A crash: the key stays until the lease ends, which a new session's key outlives.
+    drop(rig);
+    let mut rig = Rig::begin(&settings, &[&vips]);
+    rig.ports(&vips, &[1]).await;
+    rig.ports(&vips, &[]).await;
+}
