@@ -16,7 +16,7 @@ use crate::registry::source::{Publication, Query};
 /// Options of a `discover` entry.
 pub const OPTIONS: &[&str] = &["format", "key", "port", "value"];
 /// Options of a `publish` entry.
-pub const PUBLISH_OPTIONS: &[&str] = &["format", "key", "weight", "zone"];
+pub const PUBLISH_OPTIONS: &[&str] = &["format", "key", "weight"];
 
 /// An etcd cluster (API version 3).
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -73,11 +73,6 @@ impl Template {
         self.parts.iter().any(|(part, _)| part == name)
     }
 
-    /// Names of the parts.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().map(|(name, _)| name.as_str())
-    }
-
     /// The parts of a key, none if it is not of this form. A part is as short as it can be, not empty, and without `/`.
     pub(super) fn read<'a>(&'a self, key: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
         let mut rest = key.strip_prefix(self.prefix.as_str())?;

@@ -15,7 +15,7 @@ use crate::registry::source::{Event, Query};
 
 /// The words of an action that matter.
 #[derive(Debug, PartialEq)]
-enum Said {
+pub(super) enum Said {
     List(u64),
     Watch(String, i64),
     Cancel(i64),
@@ -25,7 +25,7 @@ enum Said {
     Gone(String),
 }
 
-fn said(actions: Vec<Action>) -> Vec<Said> {
+pub(super) fn said(actions: Vec<Action>) -> Vec<Said> {
     let of_set = |set: &crate::registry::source::Set| {
         set.endpoints.iter().map(|endpoint| endpoint.addr.port).collect()
     };

@@ -5,5 +5,6 @@ mod live;
 mod outage;
 mod peer;
 mod publish;
+mod recorded;
 mod rig;
 mod secure;

@@ -40,7 +40,14 @@ async fn registered_kept_and_withdrawn() {
     rig.ports(&vips, &[]).await;
     rig.ports(&vips, &[1]).await;
 
-    // A crash: the key stays until the lease ends, which a new session's key outlives.
+    // After a crash a new session takes the key over: it outlives the lease of the old one.
+    drop(rig);
+    let mut rig = Rig::begin(&settings, &[&vips]);
+    rig.want(&[&vips], &[&one]);
+    rig.ports(&vips, &[1]).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(peer.value("/vips/192.0.2.10:1").is_some());
+    // If none comes, the key goes with its lease.
     drop(rig);
     let mut rig = Rig::begin(&settings, &[&vips]);
     rig.ports(&vips, &[1]).await;

@@ -23,9 +23,12 @@ pub(super) struct Rig {
     task: JoinHandle<Result<Ended, SessionError>>,
     /// What is known of each query: ports by address, refused entries; none after [`Event::Gone`].
     known: BTreeMap<Arc<Query>, Option<Known>>,
-    /// What the server has said of registrations; `None` for a withdrawn one.
-    pub(super) registered: Vec<(Arc<Publication>, Option<Result<(), String>>)>,
+    /// What was said of registrations.
+    pub(super) registered: Vec<Told>,
 }
+
+/// A registration, and what the server says of it; none if it is withdrawn.
+pub(super) type Told = (Arc<Publication>, Option<Result<(), String>>);
 
 /// A set as the events have made it.
 #[derive(Clone, Debug, Default, PartialEq)]
