@@ -68,13 +68,15 @@ const INTRODUCTION: &str = "\
 
 `weir run --config weir.toml` reads one TOML file, `weir check --config weir.toml` reads it and changes nothing. Unknown
 keys are errors. A file with any error is refused whole, and whatever was in force stays. `weir reload` (or SIGHUP) reads
-the file and its list files again; `interface`, `snat`, `timeouts`, `acl`, `service`, `reply_route` and `seed` then take
-effect at once, `api`, `metrics`, `state` and `limits` with the next start.
+the file and its list files again; `interface`, `registry`, `zone`, `snat`, `timeouts`, `acl`, `service`,
+`reply_route` and `seed` then take effect at once, `api`, `metrics`, `state` and `limits` with the next start.
 
 Examples are in `examples/`; `docs/weir.schema.json` gives editors completion. Flags add to the file: `--iface NAME`,
 `--vip tcp/198.51.100.10:80=10.0.0.11:8080,10.0.0.12:8080@50`, `--deny FILE`, `--pass FILE`. What flags and file both
 say (a VIP, a name, an order) is an error. `--pass` and `--deny` make the lists `flag-pass` (order 0) and `flag-deny`
 (order 1).
+
+What registries are for weir, and how guards and holds work, is in [registries](registries/README.md).
 
 Durations are written `10s`, `5m`, `2h4m`, `1d`. Weights have no unit; 100 is the usual one.
 ";

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::handover::Parcels;
+use super::journal::Journal;
 use super::publications::Publications;
 use crate::catalog::ApiState;
 use crate::catalog::pool::{self, Now, Overdue, Pool, Setup, What};
@@ -33,6 +34,7 @@ pub(super) struct Discovery {
     pub(super) publications: Publications,
     checks: Arc<health::Stats>,
     metrics: Arc<Metrics>,
+    journal: Journal,
     registries: BTreeMap<String, Running>,
     keeper: Keeper,
     zone: Option<Arc<str>>,
@@ -86,6 +88,7 @@ impl Discovery {
             publications: Publications::default(),
             checks,
             metrics,
+            journal: Journal::default(),
             registries: BTreeMap::new(),
             keeper: Keeper::spawn(known),
             zone: None,
@@ -158,6 +161,7 @@ impl Discovery {
                 now,
             ),
             Heard::Report(registry, report) => {
+                self.journal.report(&registry, &report);
                 match &report {
                     Report::Event(event) => self.metrics.discovery().event(&registry, event),
                     Report::Lost { .. } => self.metrics.discovery().lost(&registry),
@@ -181,7 +185,7 @@ impl Discovery {
     pub(super) fn tick(&mut self) -> Option<Arc<Snapshot>> {
         self.pool.tick(Now::clock());
         for change in self.pool.take_changes() {
-            tracing::info!(service = change.service, "{}", change.what);
+            self.journal.change(&change);
             if let What::Held(hold) = &change.what {
                 self.metrics.discovery().hold(&change.service, hold.why);
             }

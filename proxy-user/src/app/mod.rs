@@ -11,6 +11,7 @@ mod discovery;
 mod endpoints;
 mod handover;
 mod interfaces;
+mod journal;
 mod log;
 mod publications;
 mod request;

@@ -190,6 +190,7 @@ impl Daemon {
         }
         self.state.base = base;
         self.state.config_warnings = loaded.warnings;
+        let registries = loaded.settings.registry_changes(&self.settings);
         self.discovery.configure(&loaded.settings);
         self.want_endpoints();
         self.settings.interfaces = loaded.settings.interfaces;
@@ -212,11 +213,18 @@ impl Daemon {
         }
         self.reapply().await;
         self.follow_addresses().await;
-        let changed = self.state.generation != generation || *self.ports.wanted() != wanted_before;
+        let changed = self.state.generation != generation
+            || *self.ports.wanted() != wanted_before
+            || !registries.is_empty();
         if changed {
             self.record(Origin::File, by, "configuration reloaded".into());
         }
-        Ok(ReloadAnswer { generation: self.state.generation, changed, registries: Vec::new(), warnings })
+        Ok(ReloadAnswer {
+            generation: self.state.generation,
+            changed,
+            registries: registries.texts(),
+            warnings,
+        })
     }
 
     /// What a reload cannot change.

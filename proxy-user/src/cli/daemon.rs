@@ -20,7 +20,11 @@ pub fn reload(global: &Global, output: &Output) -> Result<(), Failure> {
     }
     output.data(&answer, |answer| {
         let changed = if answer.changed { "" } else { ", nothing changed" };
-        format!("generation {} in force{changed}\n", answer.generation)
+        let registries = match answer.registries.as_slice() {
+            [] => String::new(),
+            some => format!("; registries: {}", some.join(", ")),
+        };
+        format!("generation {} in force{changed}{registries}\n", answer.generation)
     })
 }
 

@@ -18,7 +18,7 @@ fn a_line_for_each_registry() {
     assert_eq!(
         list(&Registries { generation: 1, registries }),
         "\
-NAME  KIND  SESSION    PEER            ANSWERED  NAMES  ENDPOINTS  REFUSED  VIPS
+NAME  KIND  SESSION    PEER             ANSWERED  NAMES  ENDPOINTS  REFUSED  VIPS
 prod  sofa  connected  127.0.0.1:9600  3m12s ago    1/1          2        1     1
 "
     );

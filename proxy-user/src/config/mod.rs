@@ -10,6 +10,7 @@ mod diagnostic;
 mod flags;
 mod list_file;
 mod load;
+mod mask;
 pub mod parse;
 mod problem;
 mod raw;

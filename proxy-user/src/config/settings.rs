@@ -50,6 +50,15 @@ impl RegistryChanges {
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
+
+    /// One text for each, such as `prod changed`.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        let of = |names: &[String], word: &str| {
+            names.iter().map(|name| format!("{name} {word}")).collect::<Vec<_>>()
+        };
+        [of(&self.added, "added"), of(&self.changed, "changed"), of(&self.removed, "removed")].concat()
+    }
 }
 
 impl Settings {

@@ -1,5 +1,6 @@
 //! Files read whole, size-capped, and only when they held still meanwhile.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -7,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Place};
+use super::mask::masked;
 use super::problem::{Code, Severity};
 
 /// Largest configuration file, bytes.
@@ -98,15 +100,15 @@ impl Source {
         (line, column)
     }
 
-    /// The line a span begins on: its number, its text (cut when very long), the span within.
-    pub(super) fn excerpt(&self, span: &Range<usize>) -> (usize, &str, Range<usize>) {
+    /// The line a span begins on: its number, its text (cut when very long, secrets starred), the span within.
+    pub(super) fn excerpt(&self, span: &Range<usize>) -> (usize, Cow<'_, str>, Range<usize>) {
         let start = self.line_start(span.start);
         let rest = self.text.get(start..).unwrap_or_default();
         let line = rest.split('\n').next().unwrap_or_default().trim_end_matches('\r');
         let line = cut(line, 400);
         let from = span.start.saturating_sub(start).min(line.len());
         let to = span.end.saturating_sub(start).clamp(from, line.len());
-        (self.position(span.start).0, line, from..to)
+        (self.position(span.start).0, masked(line), from..to)
     }
 
     fn line_start(&self, offset: usize) -> usize {
@@ -167,8 +169,8 @@ mod tests {
         let source = Source::new("f", "ab\ncdé f\r\nlast");
         assert_eq!(source.position(0), (1, 1));
         assert_eq!(source.position(8), (2, 5));
-        assert_eq!(source.excerpt(&(8..9)), (2, "cdé f", 5..6));
-        assert_eq!(source.excerpt(&(11..99)), (3, "last", 0..4));
+        assert_eq!(source.excerpt(&(8..9)), (2, "cdé f".into(), 5..6));
+        assert_eq!(source.excerpt(&(11..99)), (3, "last".into(), 0..4));
         assert_eq!(source.excerpt(&(99..99)).0, 3);
     }
 

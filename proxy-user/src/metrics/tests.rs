@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::catalog::snapshot::HoldReason;
 use crate::control::fake;
-use crate::registry::source::Event;
+use crate::registry::source::{Event, Query, Set};
 
 async fn text() -> String {
     let (door, _) = fake::start();
@@ -17,6 +17,15 @@ async fn text() -> String {
     let counters = metrics.discovery();
     metrics.observe_push(Duration::from_millis(7));
     counters.event("prod", &Event::Connected { peer: "127.0.0.1:9600".into() });
+    let query = Arc::new(Query { service: "web".into(), options: Default::default() });
+    let set = Set {
+        endpoints: Vec::new(),
+        rejected: Vec::new(),
+        rejected_count: 4,
+        version: None,
+        received: std::time::Instant::now(),
+    };
+    counters.event("prod", &Event::Reset { query, set });
     counters.lost("prod");
     counters.hold("web", HoldReason::Share);
     counters.checked("good", 3);
@@ -46,6 +55,7 @@ async fn names_are_pinned() {
         "weir_registry_guard_holds_total{service=\"web\",reason=\"share\"} 1",
         "weir_registry_events_total{registry=\"prod\",event=\"connected\"} 1",
         "weir_registry_events_total{registry=\"prod\",event=\"lost\"} 1",
+        "weir_registry_entries_refused_total{registry=\"prod\"} 4",
         "weir_registry_sessions_total{registry=\"prod\"} 3",
         "weir_registry_apply_seconds_bucket{le=\"0.01\"} 1",
         "weir_health_checks_total{result=\"good\"} 3",

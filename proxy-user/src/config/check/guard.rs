@@ -8,10 +8,8 @@ use crate::config::bounds::{self, Span};
 use crate::config::parse;
 use crate::config::problem::Code;
 use crate::config::raw_registry::{RawGuard, RawHealth, RawInitial, RawProbe};
+use crate::health;
 use crate::model::{Guard, HealthCheck, Probe, Service};
-
-/// Longest path or host of a health check, bytes.
-const MAX_TEXT: usize = 1_024;
 
 impl Checker<'_> {
     pub(super) fn guard(&mut self, raw: &RawGuard) -> Guard {
@@ -91,19 +89,18 @@ impl Checker<'_> {
             }
             return Some(Probe::Tcp);
         }
-        let plain = |text: &str| text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
         let path = raw.path.as_ref();
-        if let Some(bad) = path.filter(|at| !at.value.starts_with('/') || !plain(&at.value)) {
-            let message = format!("`{}` is not a path", bad.value.escape_default());
-            let hint = "write it from / on, without blanks, other characters percent-encoded";
-            self.report.error(Code::BadValue, message, hint, self.source.place(bad.span.clone(), ""));
+        if let Some((at, why)) = path.and_then(|at| Some((at, health::path_problem(&at.value)?))) {
+            let message = format!("`{}` is not a path: {why}", at.value.escape_default());
+            let hint = "write it from / on, like /health?full=1";
+            self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
             return None;
         }
         let host = raw.host.as_ref();
-        if let Some(bad) = host.filter(|at| at.value.is_empty() || !plain(&at.value)) {
-            let message = format!("`{}` is not a host", bad.value.escape_default());
-            let place = self.source.place(bad.span.clone(), "");
-            self.report.error(Code::BadValue, message, "write a name, and a port if need be", place);
+        if let Some((at, why)) = host.and_then(|at| Some((at, health::host_problem(&at.value)?))) {
+            let message = format!("`{}` is not a host: {why}", at.value.escape_default());
+            let hint = "write a name, and a port if need be, like web.example:8080";
+            self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
             return None;
         }
         let mut status = Vec::new();

@@ -31,6 +31,12 @@ impl Checker<'_> {
             if let Err(error) = parse::name(&name.value) {
                 self.report.unparsed(&error, self.source.place(name.span.clone(), ""));
             }
+            if name.value == "sync" {
+                let message =
+                    "a registry cannot be named `sync`: the API's call to sync them all has that path";
+                let place = self.source.place(name.span.clone(), "");
+                self.report.error(Code::BadValue, message, "give it another name", place);
+            }
             let Some(word) = raw.open.text("kind") else { continue };
             let Some(kind) = list::kind(&word.value) else {
                 let message = format!("this weir is built without registries of kind `{}`", word.value);
