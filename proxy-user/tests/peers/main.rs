@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 mod bed;
+#[cfg(all(test, feature = "dns"))]
+mod dns;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
