@@ -14,14 +14,14 @@ use tokio::sync::{mpsc, watch};
 use crate::bed::bed;
 use crate::knot::{BROKEN, Knot};
 
-/// A client under way, and what it has said last of each name.
+/// A client under way, and what it has said of each name, one after the other.
 struct Client {
     runtime: Runtime,
     order: watch::Sender<Order>,
     _wanted: watch::Sender<Arc<Wanted>>,
     events: mpsc::Receiver<Event>,
     task: tokio::task::JoinHandle<Ended>,
-    said: BTreeMap<String, Result<Vec<String>, String>>,
+    said: BTreeMap<String, Vec<Result<Vec<String>, String>>>,
 }
 
 impl Client {
@@ -58,33 +58,39 @@ impl Client {
                     })
                     .collect();
                 all.sort();
-                self.said.insert(query.service.clone(), Ok(all));
+                self.note(&query.service, Ok(all));
             }
-            Event::Gone { query, why } => {
-                self.said.insert(query.service.clone(), Err(why));
-            }
+            Event::Gone { query, why } => self.note(&query.service, Err(why)),
             Event::Connected { peer } => assert!(peer.contains(':')),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Waits until it says this set of a name, and gives what it said of it on the way.
+    fn note(&mut self, name: &str, said: Result<Vec<String>, String>) {
+        let all = self.said.entry(name.to_owned()).or_default();
+        if all.last() != Some(&said) {
+            all.push(said);
+        }
+    }
+
+    fn last(&self, name: &str) -> Option<&Result<Vec<String>, String>> {
+        self.said.get(name)?.last()
+    }
+
+    /// Waits until it says this set of a name, and gives what it said of it before.
     fn until(&mut self, name: &str, set: &[&str]) -> Vec<Result<Vec<String>, String>> {
-        let mut way: Vec<Result<Vec<String>, String>> = Vec::new();
-        loop {
-            match self.said.get(name) {
-                Some(Ok(said)) if said == set => return way,
-                Some(said) if way.last() != Some(said) => way.push(said.clone()),
-                _ => {}
-            }
+        while !matches!(self.last(name), Some(Ok(said)) if said == set) {
             self.event();
         }
+        let mut before = self.said[name].clone();
+        before.pop();
+        before
     }
 
     /// Waits until it says that it does not know, with a reason of this kind. It must not say "empty" before.
     fn until_unknown(&mut self, name: &str, why: &str) {
         loop {
-            match self.said.get(name) {
+            match self.last(name) {
                 Some(Err(said)) if said.contains(why) => return,
                 Some(Ok(said)) => assert!(!said.is_empty(), "{name} was said to be empty"),
                 _ => {}
@@ -134,7 +140,7 @@ fn dns_names_are_followed() {
         knot.update("example", &["add web 1 A 10.0.0.2", "del slow A", "add slow 1 A 10.0.0.9"]);
         client.until("web.example", &["10.0.0.1:80", "10.0.0.2:80", "[2001:db8::1]:80"]);
         // Its TTL was an hour (cut to 300 s): only the order asks at once.
-        assert_eq!(client.said["slow.example"], Ok(vec!["10.0.0.7:80".to_owned()]));
+        assert_eq!(client.last("slow.example"), Some(&Ok(vec!["10.0.0.7:80".to_owned()])));
         client.resync(1);
         client.until("slow.example", &["10.0.0.9:80"]);
         // From now on it is a second.
@@ -167,9 +173,9 @@ fn dns_that_says_nothing_is_not_dns_that_says_there_is_nothing() {
         knot.update("example", &["del web A", "del gone A"]);
         let begun = Instant::now();
         for (name, why) in [("web.example", "NXDOMAIN"), ("gone.example", "no address")] {
-            let way = client.until(name, &[]);
+            let before = client.until(name, &[]);
             let unknown = |n: u8| Err(format!("{name}.: {why} ({n} of 3 times)"));
-            assert!(way.ends_with(&[unknown(1), unknown(2)]), "{way:?}");
+            assert!(before.ends_with(&[unknown(1), unknown(2)]), "{before:?}");
         }
         assert!(begun.elapsed() >= Duration::from_millis(400));
 
