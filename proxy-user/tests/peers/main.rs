@@ -4,7 +4,8 @@
 
 #[cfg(test)]
 mod bed;
-#[cfg(all(test, feature = "dns"))]
+#[cfg(test)]
+#[cfg(feature = "dns")]
 mod dns;
 #[cfg(test)]
 mod etcd;
