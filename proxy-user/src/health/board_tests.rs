@@ -124,7 +124,7 @@ fn other_timing_keeps_the_verdict_another_question_does_not() {
     play.want([(target("a", 1), slow())]);
     let bad = |_| Some(Outcome::Refused);
     assert_eq!(play.pass(5 * SECOND, bad), ["a/1 refused"]);
-    let timing = HealthCheck { interval: SECOND / 2, timeout: SECOND, rise: 3, ..check() };
+    let timing = HealthCheck { interval: SECOND / 2, timeout: 2 * SECOND, rise: 3, ..check() };
     assert_eq!(play.want([(target("a", 1), timing.clone())]).len(), 1, "the unit with the old timeout stops");
     assert!(play.pass(5 * SECOND, bad).is_empty());
     assert_eq!(play.want([(target("a", 1), HealthCheck { port: Some(9), ..timing })]).len(), 1);

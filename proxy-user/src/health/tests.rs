@@ -14,7 +14,7 @@ pub(super) fn check() -> HealthCheck {
         probe: Probe::Tcp,
         port: None,
         interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
         rise: 2,
         fall: 2,
         initial_up: true,
@@ -49,9 +49,13 @@ impl Checks {
         Self { targets, verdicts, stats, task }
     }
 
-    async fn next(&mut self) -> (u16, bool, String) {
+    async fn verdict(&mut self) -> Verdict {
         let verdict = tokio::time::timeout(Duration::from_secs(20), self.verdicts.recv()).await;
-        let verdict = verdict.expect("a verdict within 20 s").unwrap();
+        verdict.expect("a verdict within 20 s").unwrap()
+    }
+
+    async fn next(&mut self) -> (u16, bool, String) {
+        let verdict = self.verdict().await;
         (verdict.backend.port, verdict.up, verdict.detail.to_string())
     }
 }
@@ -133,13 +137,13 @@ async fn http_answers_of_all_kinds() {
             false,
             "closed the connection before the head of its answer was whole",
         ),
-        (b"HTTP/1.1 200 OK\r\nA", now, false, false, "connected, but no answer within 500ms"),
+        (b"HTTP/1.1 200 OK\r\nA", now, false, false, "connected, but no answer within 1s"),
         (
             b"HTTP/1.1 200 OK\r\n\r\n",
             Duration::from_secs(60),
             false,
             false,
-            "connected, but no answer within 500ms",
+            "connected, but no answer within 1s",
         ),
     ];
     let mut wanted = BTreeMap::new();
@@ -164,7 +168,7 @@ async fn a_backlog_that_nobody_accepts_from() {
     let (_server, port) = listener(0).await;
     let mut checks = Checks::of([(target("http", port), http()), (target("tcp", port), check())]);
     assert_eq!(checks.next().await, (port, true, "connected".to_owned()));
-    assert_eq!(checks.next().await, (port, false, "connected, but no answer within 500ms".to_owned()));
+    assert_eq!(checks.next().await, (port, false, "connected, but no answer within 1s".to_owned()));
     // A backlog that is full answers nothing at all.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -172,18 +176,19 @@ async fn a_backlog_that_nobody_accepts_from() {
     let addr = full.local_addr().unwrap();
     let _first = TcpStream::connect(addr).await.unwrap();
     let mut checks = Checks::of([(target("tcp", addr.port()), check())]);
-    assert_eq!(checks.next().await, (addr.port(), false, "no connection within 500ms".to_owned()));
+    assert_eq!(checks.next().await, (addr.port(), false, "no connection within 1s".to_owned()));
 }
 
 #[tokio::test]
 async fn removed_targets_are_left_alone_at_once() {
     let (server, port) = listener(0).await;
-    let checks = Checks::of([(target("a", port), http())]);
+    let patient = HealthCheck { timeout: Duration::from_secs(600), ..http() };
+    let checks = Checks::of([(target("a", port), patient)]);
     let (mut stream, _) = server.accept().await.unwrap();
     assert!(stream.read(&mut [0; 1024]).await.unwrap() > 20);
     checks.targets.send_replace(Arc::default());
     // The check that is under way is broken off, long before its time.
-    let ended = tokio::time::timeout(Duration::from_millis(400), stream.read(&mut [0; 8])).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 8])).await;
     assert!(ended.is_ok());
     assert!(tokio::time::timeout(Duration::from_millis(300), server.accept()).await.is_err());
     assert_eq!(checks.stats.read().units, 0);
@@ -218,13 +223,14 @@ async fn two_thousand_of_them_some_dead_some_silent() {
     };
     let settings = HealthCheck { interval: Duration::from_secs(1), fall: 1, ..check() };
     let mut checks = Checks::of((0..2000).map(|at| (of(at), settings.clone())));
-    let mut told: BTreeMap<u16, BTreeMap<bool, usize>> = BTreeMap::new();
-    for _ in 0..2000 {
-        let (port, up, _) = checks.next().await;
-        *told.entry(port).or_default().entry(up).or_default() += 1;
+    // A busy machine may take an answer for late at first; in the end each is what it is.
+    let mut told = BTreeMap::new();
+    let right = |port: u16, up: bool| up == (port == port_all);
+    while told.len() < 2000 || told.iter().any(|((_, port), up)| !right(*port, *up)) {
+        let verdict = checks.verdict().await;
+        told.insert((verdict.backend.addr, verdict.backend.port), verdict.up);
     }
-    let one = |up, count| BTreeMap::from([(up, count)]);
-    let wanted = [(port_all, one(true, 1000)), (port, one(false, 500)), (port_silent, one(false, 500))];
-    assert_eq!(told, BTreeMap::from(wanted));
+    let of = |wanted| told.keys().filter(|(_, port)| *port == wanted).count();
+    assert_eq!((of(port_all), of(port), of(port_silent)), (1000, 500, 500));
     accept.abort();
 }

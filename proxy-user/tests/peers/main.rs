@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+#[cfg(feature = "dns")]
+mod dns;
+#[cfg(test)]
 mod etcd;
 #[cfg(test)]
 mod http;

@@ -41,7 +41,7 @@ pub(super) async fn run(settings: &Settings, session: &mut Session) -> Result<En
                 match (changed, order) {
                     (Err(_), _) => return Ok(Ended::Unwanted),
                     (_, Order::HandOver) => return Ok(Ended::HandedOver(None)),
-                    (_, Order::Resync(_)) => names.resync()?,
+                    (_, Order::Resync(_)) => names.resync(),
                     (_, Order::Run) => None,
                 }
             }
@@ -135,16 +135,18 @@ impl Names<'_> {
     }
 
     /// Asks for everything at once, of the servers that the system names now.
-    fn resync(&mut self) -> Result<Option<Event>, SessionError> {
-        let asks = Asks::of(self.settings).map_err(SessionError::Unreachable)?;
-        let moved = (asks.peer != self.asks.peer).then(|| Event::Connected { peer: asks.peer.clone() });
-        self.asks = Arc::new(asks);
+    fn resync(&mut self) -> Option<Event> {
+        let before = Arc::clone(&self.asks);
+        match Asks::of(self.settings) {
+            Ok(asks) => self.asks = Arc::new(asks),
+            Err(error) => tracing::warn!(%error, "asking the same name servers as before"),
+        }
         let now = Instant::now();
         for name in self.names.values_mut() {
             (name.due, name.again) = (now, name.look.is_some());
             name.follow.tell_again();
         }
-        Ok(moved)
+        (before.peer != self.asks.peer).then(|| self.connected())
     }
 
     fn begin(&mut self) {

@@ -128,7 +128,7 @@ pub fn check_query(query: &Query) -> Result<(), Fault> {
 }
 
 pub(super) fn question(query: &Query) -> Result<Question, Fault> {
-    let name = Name::from_utf8(&query.service).ok().filter(|name| !name.is_root());
+    let name = Name::from_utf8(&query.service).ok().filter(|name| name.iter().next().is_some());
     let Some(name) = name else {
         let message = format!("\"{}\" is no DNS name", query.service);
         return Err(Fault::new("service", message, "write it like web.example.org"));

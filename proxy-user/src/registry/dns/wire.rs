@@ -136,7 +136,8 @@ impl Asked {
         }
         let delegates =
             soa.is_none() && message.authorities.iter().any(|r| r.record_type() == RecordType::NS);
-        if !(head.authoritative || head.recursion_available) || (delegates && !head.authoritative) {
+        let known = head.authoritative || (head.recursion_available && !delegates);
+        if !known {
             return Reply::Failed("it refers to other servers instead of answering".to_owned());
         }
         Reply::Nothing { nxdomain, ttl: ttl.min(soa.unwrap_or(0)) }

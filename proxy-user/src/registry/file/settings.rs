@@ -27,7 +27,7 @@ pub struct Raw {
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Directory of the files, absolute if the configuration file's was.
+    /// Directory of the files, absolute.
     pub dir: PathBuf,
     /// Time between two looks at a file.
     pub poll: Duration,
@@ -46,7 +46,10 @@ impl Raw {
         }
         let range = Duration::from_secs(1)..=Duration::from_secs(3600);
         let poll = self.poll.as_deref().unwrap_or("30s");
-        Ok(Settings { dir: dir.join(own), poll: duration("poll", poll, range)? })
+        let dir = Path::new(".").join(dir).join(own);
+        // Changes are reported with the path that is watched: it must not depend on the working directory.
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        Ok(Settings { dir, poll: duration("poll", poll, range)? })
     }
 }
 
@@ -100,6 +103,8 @@ mod tests {
         assert_eq!(check("").unwrap(), Settings { dir: "/etc/weir/".into(), poll });
         assert_eq!(check("dir = 'ep'").unwrap().dir, Path::new("/etc/weir/ep"));
         assert_eq!(check("dir = '/srv'\npoll = '1m'").unwrap().dir, Path::new("/srv"));
+        let here = Raw::default().check(Path::new("")).unwrap().dir;
+        assert_eq!(here, std::env::current_dir().unwrap());
         assert_eq!(check("poll = '0s'").unwrap_err().key, "poll");
         assert!(toml::from_str::<Raw>("pol = '1s'").is_err());
     }
