@@ -20,6 +20,7 @@
 mod body;
 pub mod bolt;
 mod edit;
+pub mod fuzz;
 mod head;
 pub mod http1;
 mod reply;

@@ -16,30 +16,33 @@ pub(super) enum Found {
     More,
 }
 
-/// Searches what is new for the end of the head, once a first try has failed: the whole is parsed twice at most,
-/// however slowly it comes.
+/// Up to here a head that is not complete is parsed again whenever more of it comes: a fault is told at its byte.
+/// Beyond, what is new is searched for its end first, so that no sender makes parsing dear by sending slowly.
+const SMALL: usize = 2048;
+
+/// Whether to parse.
 pub(super) fn search(session: &mut Session, bytes: &[u8]) -> Result<Found, Refusal> {
-    if session.searched == 0 {
+    if session.searched == 0 || bytes.len() <= SMALL || scan(bytes, session.searched, session.side)? {
         return Ok(Found::Try);
     }
-    let ended = scan(bytes, session.searched, session.side)?;
-    if !ended {
-        not_complete(session, bytes)?;
-        return Ok(Found::More);
-    }
-    Ok(Found::Try)
+    note(session, bytes)
 }
 
-/// Notes that the head is not complete.
-pub(super) fn not_complete(session: &mut Session, bytes: &[u8]) -> Result<(), Refusal> {
-    if session.searched == 0 {
-        scan(bytes, 0, session.side)?;
+/// Notes that a head is not complete: `httparse` wants more.
+pub(super) fn not_complete(session: &mut Session, bytes: &[u8]) -> Result<Found, Refusal> {
+    if scan(bytes, session.searched, session.side)? {
+        // It skips empty lines in front, all of them.
+        return Err(line_end(session.side));
     }
+    note(session, bytes)
+}
+
+fn note(session: &mut Session, bytes: &[u8]) -> Result<Found, Refusal> {
     if bytes.len() >= session.limits.head {
         return Err(too_large(session.side));
     }
-    session.searched = bytes.len().max(1);
-    Ok(())
+    session.searched = bytes.len();
+    Ok(Found::More)
 }
 
 /// Looks for an empty line in `bytes` from `from` on; a line that ends without CR is refused.
