@@ -99,9 +99,10 @@ fn check(codec: &dyn Codec, side: Side, bytes: &[u8], head: &Head) {
     if head.whole {
         assert!(head.total().is_some_and(|total| total <= bytes.len() as u64));
     }
-    let inside = |span: Span| assert!(span.start <= span.end && span.end as usize <= head.len);
     let keys = &head.keys;
-    [keys.service, keys.method, keys.host, keys.path, keys.query, head.headers].map(inside);
+    for span in [keys.service, keys.method, keys.host, keys.path, keys.query, head.headers] {
+        assert!(span.start <= span.end && span.end as usize <= head.len);
+    }
     codec.headers(bytes, head, &mut |name, _| codec.header(bytes, head, name).is_some());
     let mut out = Vec::new();
     let edits = Edits { asked: head.asked, id: Some(3), ..Edits::default() };

@@ -86,6 +86,7 @@ fn head<'b>(
         whole: false,
         id: None,
         asked: notes.asked(),
+        own: u8::from(fields.names),
         variant: 0,
         keep,
         expects: fields.expects && start.http11 && !bodiless,

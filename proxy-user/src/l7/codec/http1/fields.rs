@@ -17,6 +17,8 @@ pub(super) struct Fields {
     /// `Upgrade: websocket`, and nothing else.
     pub(super) websocket: bool,
     pub(super) expects: bool,
+    /// `Connection` names other fields.
+    pub(super) names: bool,
 }
 
 impl Fields {
@@ -76,7 +78,7 @@ impl Fields {
                 4 if is(option, b"host") => return Err(nominated(reason)),
                 14 if is(option, b"content-length") => return Err(nominated(reason)),
                 17 if is(option, b"transfer-encoding") => return Err(nominated(reason)),
-                _ => {}
+                _ => self.names = true,
             }
         }
         Ok(())

@@ -43,7 +43,8 @@ fn request(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) ->
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(edits.host.unwrap_or_else(|| head.keys.host.of(message)));
     out.extend_from_slice(b"\r\n");
-    let named = named(message, head);
+    let named = Named(head.own != 0);
+    let mut run = Run { lines: head.headers.of(message), start: 0, end: 0 };
     for line in Lines::of(message, head) {
         let stays = match rule(line.name) {
             Rule::EndToEnd => true,
@@ -52,11 +53,13 @@ fn request(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) ->
             Rule::Coding | Rule::Length => true,
             Rule::Expect => head.expects,
         };
-        if stays && !named.has(message, head, &line) && !edited(&line, edits) && !note::replaces(&line, edits)
-        {
-            out.extend_from_slice(line.raw);
-        }
+        let stays = stays
+            && !named.has(message, head, &line)
+            && !edited(&line, edits)
+            && !note::replaces(&line, edits);
+        run.take(line.raw.len(), stays, out);
     }
+    run.flush(out);
     if notes.upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
     }
@@ -80,7 +83,8 @@ fn response(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) -
     out.reserve(head.len + 64);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status_and_reason(message, head));
-    let named = named(message, head);
+    let named = Named(head.own != 0);
+    let mut run = Run { lines: head.headers.of(message), start: 0, end: 0 };
     for line in Lines::of(message, head) {
         let stays = match rule(line.name) {
             Rule::EndToEnd | Rule::Host | Rule::Expect => true,
@@ -89,10 +93,9 @@ fn response(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) -
             Rule::Coding => may_say_length(head, &notes) && notes.http11,
             Rule::Length => may_say_length(head, &notes),
         };
-        if stays && !named.has(message, head, &line) && !edited(&line, edits) {
-            out.extend_from_slice(line.raw);
-        }
+        run.take(line.raw.len(), stays && !named.has(message, head, &line) && !edited(&line, edits), out);
     }
+    run.flush(out);
     put_edits(edits, out);
     if head.status.http == 101 {
         out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -136,14 +139,33 @@ fn rule(name: &[u8]) -> Rule {
     }
 }
 
+/// Lines that stay, one behind the other: copied at once.
+struct Run<'a> {
+    lines: &'a [u8],
+    start: usize,
+    end: usize,
+}
+
+impl Run<'_> {
+    fn take(&mut self, len: usize, stays: bool, out: &mut Vec<u8>) {
+        if stays {
+            self.end += len;
+        } else {
+            self.flush(out);
+            self.end += len;
+            self.start = self.end;
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.lines.get(self.start..self.end).unwrap_or_default());
+        self.start = self.end;
+    }
+}
+
 /// Whether `Connection` names other fields than those that [`rule`] knows: rare, and dear to look for.
 #[derive(Clone, Copy)]
 struct Named(bool);
-
-fn named(message: &[u8], head: &Head) -> Named {
-    let common = |option: &[u8]| is(option, b"keep-alive") || is(option, b"close") || is(option, b"upgrade");
-    Named(connections(message, head).any(|line| list(line.value).any(|option| !common(option))))
-}
 
 impl Named {
     fn has(self, message: &[u8], head: &Head, line: &Line<'_>) -> bool {

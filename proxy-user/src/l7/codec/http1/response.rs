@@ -70,6 +70,7 @@ fn head<'b>(
         whole: false,
         id: None,
         asked: session.asked,
+        own: u8::from(fields.names),
         variant: 0,
         keep: fields.keep(http11) && !matches!(body, Body::UntilClose | Body::Tunnel),
         expects: false,
