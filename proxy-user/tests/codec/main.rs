@@ -1,5 +1,6 @@
-//! The codecs, through their contract: hostile requests, the matrix of cuts and joins, and properties of any bytes.
+//! The codecs, through their contract: bytes of others, hostile requests, cuts and joins, and any bytes.
 
 mod any_bytes;
+mod golden;
 mod hostile;
 mod matrix;
