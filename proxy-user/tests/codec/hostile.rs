@@ -66,7 +66,7 @@ fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
-        out.extend_from_slice(rest[..at].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         let (kind, after) = rest[at + 1..].split_at(1);
         rest = after;
         match kind {
@@ -125,4 +125,15 @@ fn what_is_taken_may_be_pipelined() {
     for cut in 0..bytes.len() {
         assert_eq!(feed(&bytes, &[cut]), whole, "cut at {cut}");
     }
+}
+
+#[test]
+fn a_long_head_that_comes_byte_by_byte() {
+    let long = |end: &str| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}{end}", "x".repeat(6000)).into_bytes();
+    let slowly = |bytes: &[u8]| feed(bytes, &(0..bytes.len()).collect::<Vec<_>>());
+    assert_eq!(slowly(&long("\r\n\r\n")), Outcome::Taken(1));
+    assert_eq!(slowly(&long("\r\nY: 1\n\r\n")), Outcome::Refused);
+    assert_eq!(slowly(&long("\r\nY : 1\r\n\r\n")), Outcome::Refused);
+    assert_eq!(slowly(&long("\r\n")), Outcome::Waiting);
+    assert_eq!(slowly(&long(&"x".repeat(20_000))), Outcome::Refused);
 }
