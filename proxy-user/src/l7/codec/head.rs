@@ -48,6 +48,8 @@ pub struct Head {
     pub id: Option<IdPlace>,
     /// What is to be remembered of a request, for its answer.
     pub asked: Asked,
+    /// The codec's own.
+    pub own: u8,
     /// Form of the protocol (a version): part of the key of a connection pool in [`super::PoolMode::Multiplex`].
     pub variant: u8,
     /// The connection may carry another message after this one, as far as its sender says.

@@ -20,7 +20,9 @@
 mod body;
 pub mod bolt;
 mod edit;
+pub mod fuzz;
 mod head;
+pub mod http1;
 mod reply;
 mod session;
 pub mod tcp;
@@ -33,7 +35,7 @@ pub use session::{Limits, Session, Side};
 
 /// Every codec, in the order of detection: the strongest magic first. `tcp` detects nothing; it is what a listener
 /// falls back to, if its policy says so.
-pub static CODECS: [&dyn Codec; 2] = [&bolt::Bolt, &tcp::Tcp];
+pub static CODECS: [&dyn Codec; 3] = [&bolt::Bolt, &http1::Http1, &tcp::Tcp];
 
 /// Bytes that detection looks at, at most. A connection that sent as many and is still nobody's, is unknown.
 pub const DETECT_BUDGET: usize = 64;

@@ -61,6 +61,7 @@ fn neutral(head: &bolt::Head, whole: bool, headers: Span, keys: Keys) -> Head {
         whole,
         id: Some(IdPlace { value: u64::from(head.id), at: id.start, width: 4 }),
         asked: Notes::from_head(head),
+        own: 0,
         variant: variant_of(head.version),
         keep: true,
         expects: false,

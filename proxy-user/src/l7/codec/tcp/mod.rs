@@ -38,6 +38,7 @@ impl Codec for Tcp {
             whole: false,
             id: None,
             asked: Asked::default(),
+            own: 0,
             variant: 0,
             keep: false,
             expects: false,

@@ -1,0 +1,10 @@
+//! The codecs, through their contract: bytes of others, hostile requests, cuts and joins, and any bytes.
+
+#[cfg(test)]
+mod any_bytes;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod matrix;
