@@ -26,5 +26,7 @@ mod rpc;
 mod scratch;
 #[cfg(test)]
 mod smoke;
+#[cfg(all(test, feature = "sofa"))]
+mod sofa;
 #[cfg(test)]
 mod wait;
