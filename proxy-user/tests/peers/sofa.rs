@@ -301,8 +301,14 @@ fn a_registry_that_comes_back_empty_takes_nothing_away() {
             (publication("weir.mine", "10.9.6.1:80", &[]), publication("weir.theirs", "10.9.6.2:80", &[]));
         let theirs_only = start(&runtime, &settings, None, wanted(&[], &[&other]));
         let mut client = start(&runtime, &settings, None, wanted(&[&mine, &theirs], &[&vip]));
-        client.set_of(&mine, &["10.9.6.1:80"]);
-        client.set_of(&theirs, &["10.9.6.2:80"]);
+        let mut known = BTreeSet::new();
+        client.wait("both", |event| {
+            if let Event::Reset { query, set } = event {
+                assert_eq!(set.endpoints.len(), 1);
+                known.insert(Arc::clone(query));
+            }
+            (known.len() == 2).then_some(())
+        });
         drop(theirs_only.wanted);
         drop(theirs_only.order);
         registry.restart_empty();

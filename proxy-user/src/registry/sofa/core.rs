@@ -145,6 +145,15 @@ impl Core {
         }
     }
 
+    /// Says which VIPs an earlier process has registered already.
+    pub(super) fn tell_published(&mut self) {
+        for entry in self.entries.values() {
+            if let (Subject::Publication(publication), Phase::Done { .. }) = (&entry.subject, entry.phase) {
+                self.outbox.put(Event::Published { publication: Arc::clone(publication), result: Ok(()) });
+            }
+        }
+    }
+
     fn queue(&mut self, name: String) {
         if let Some(entry) = self.entries.get_mut(&name)
             && entry.phase != Phase::Queued

@@ -25,6 +25,8 @@ mod query;
 mod servers;
 mod session;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use message::fuzz_push;
