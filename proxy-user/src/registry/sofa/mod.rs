@@ -10,6 +10,7 @@
 //! connection belongs to a thread of its own, with a runtime of its own: it answers whatever the rest of the daemon does.
 //! It leaves the newest push of each subscription in an inbox; a slow reader misses what was overtaken, and memory is bounded.
 
+mod answers;
 mod book;
 mod core;
 pub mod generated;
