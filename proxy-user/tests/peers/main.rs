@@ -29,5 +29,7 @@ mod rpc;
 mod scratch;
 #[cfg(test)]
 mod smoke;
+#[cfg(all(test, feature = "sofa"))]
+mod sofa;
 #[cfg(test)]
 mod wait;

@@ -1,19 +1,16 @@
-//! What is registered at the server, and what it answers. No I/O: frames out, answers and pushes in, time as an argument.
+//! What is registered at the server. No I/O: frames out, time as an argument; `answers` takes what comes in.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::book::{Book, News};
-use super::hessian::error_text;
-use super::inbox::{Inbox, Pushed, Reply};
+use super::book::Book;
+use super::inbox::Inbox;
 use super::message::{Dialect, Registration, encode};
 use super::outbox::Outbox;
 use super::query::{Asked, publisher, subscriber};
 use super::settings::Settings;
-use crate::registry::endpoint::shown;
-use crate::registry::source::{Event, Publication, Query, SessionError, Wanted};
-use crate::wire::bolt::status;
+use crate::registry::source::{Event, Publication, Query, Wanted};
 
 /// One session's registrations.
 #[derive(Debug)]
@@ -27,8 +24,8 @@ pub(super) struct Core {
     pub(super) next_id: u32,
     /// By their names at the server.
     pub(super) entries: BTreeMap<String, Entry>,
-    in_flight: HashMap<u32, String>,
-    todo: VecDeque<String>,
+    pub(super) in_flight: HashMap<u32, String>,
+    pub(super) todo: VecDeque<String>,
     pub(super) outbox: Outbox,
 }
 
@@ -41,7 +38,7 @@ pub(super) struct Entry {
     /// Whether it is to end.
     pub(super) ending: bool,
     /// Failures in a row.
-    failures: u32,
+    pub(super) failures: u32,
 }
 
 /// What is registered.
@@ -145,7 +142,16 @@ impl Core {
         }
     }
 
-    fn queue(&mut self, name: String) {
+    /// Says which VIPs an earlier process has registered already.
+    pub(super) fn tell_published(&mut self) {
+        for entry in self.entries.values() {
+            if let (Subject::Publication(publication), Phase::Done { .. }) = (&entry.subject, entry.phase) {
+                self.outbox.put(Event::Published { publication: Arc::clone(publication), result: Ok(()) });
+            }
+        }
+    }
+
+    pub(super) fn queue(&mut self, name: String) {
         if let Some(entry) = self.entries.get_mut(&name)
             && entry.phase != Phase::Queued
         {
@@ -207,13 +213,13 @@ impl Core {
         })
     }
 
-    fn take_id(&mut self) -> u32 {
+    pub(super) fn take_id(&mut self) -> u32 {
         let id = self.next_id;
         self.next_id = if id >= MAX_ID { 1 } else { id + 1 };
         id
     }
 
-    fn write(&self, name: &str, id: u32, clock: i64, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, name: &str, id: u32, clock: i64, out: &mut Vec<u8>) {
         let Some(entry) = self.entries.get(name) else { return };
         let registration = Registration {
             end: entry.ending,
@@ -223,154 +229,6 @@ impl Core {
             ..entry.subject.registration(&self.settings, name)
         };
         encode(&registration, self.dialect, id, out);
-    }
-
-    /// Takes an answer.
-    pub(super) fn answered(
-        &mut self,
-        reply: &Reply,
-        now: Instant,
-        inbox: &Inbox,
-    ) -> Result<(), SessionError> {
-        let Some(name) = self.in_flight.remove(&reply.id) else { return Ok(()) };
-        let answer = match reply.status {
-            status::SUCCESS => {
-                self.dialect.answer(&reply.content).map_err(|why| format!("its answer: {why}"))
-            }
-            code => {
-                let text = error_text(&reply.content).unwrap_or_default();
-                Err(format!("status {code:#x} {}", shown(&text)).trim_end().to_owned())
-            }
-        };
-        match answer {
-            Ok(answer) => {
-                self.proven = true;
-                if answer.success && !answer.refused {
-                    self.done(&name, now, inbox);
-                    return Ok(());
-                }
-                let word = if answer.refused { "refused" } else { "no success" };
-                self.failed(&name, &format!("{word}: {}", shown(&answer.message)), now)
-            }
-            Err(why) if self.proven => self.failed(&name, &why, now),
-            Err(why) if self.dialect == Dialect::Protobuf => {
-                tracing::info!(
-                    peer = self.peer,
-                    why,
-                    "SOFARegistry's server takes no Protobuf: Hessian from now on"
-                );
-                self.dialect = Dialect::Hessian;
-                if let Some(entry) = self.entries.get_mut(&name) {
-                    entry.phase = Phase::Queued;
-                    self.todo.push_front(name);
-                }
-                Ok(())
-            }
-            Err(why) => Err(SessionError::Refused {
-                peer: self.peer.clone(),
-                why: format!("a registration in Protobuf and the same in Hessian; the latter with {why}"),
-            }),
-        }
-    }
-
-    fn done(&mut self, name: &str, now: Instant, inbox: &Inbox) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.failures = 0;
-        entry.phase = Phase::Done { since: now };
-        let ending = entry.ending;
-        if let Subject::Publication(publication) = &entry.subject {
-            let publication = Arc::clone(publication);
-            self.outbox.put(if ending {
-                Event::Withdrawn { publication }
-            } else {
-                Event::Published { publication, result: Ok(()) }
-            });
-        }
-        if ending {
-            inbox.unsubscribe(name);
-            self.entries.remove(name);
-        }
-    }
-
-    fn failed(&mut self, name: &str, why: &str, now: Instant) -> Result<(), SessionError> {
-        let Some(entry) = self.entries.get_mut(name) else { return Ok(()) };
-        entry.failures += 1;
-        let wait = FIRST_WAIT.saturating_mul(1 << entry.failures.min(5)).min(LONGEST_WAIT);
-        entry.phase = Phase::Waiting { until: now + wait };
-        match &entry.subject {
-            Subject::Publication(_) if entry.ending && entry.failures >= MAX_TRIES => {
-                let why = format!("it does not end a registration ({why}); the end of the connection does");
-                return Err(SessionError::Lost { peer: self.peer.clone(), why });
-            }
-            Subject::Query(query, _) if !entry.ending => {
-                let why = format!("the server refuses the subscription: {why}");
-                self.outbox.put(Event::Gone { query: Arc::clone(query), why });
-            }
-            Subject::Publication(publication) if !entry.ending => {
-                let publication = Arc::clone(publication);
-                self.outbox.put(Event::Published { publication, result: Err(why.to_owned()) });
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Takes what was pushed to a subscription.
-    pub(super) fn pushed(&mut self, name: &str, pushed: &Pushed) {
-        let Some(Entry { subject: Subject::Query(query, book), ending: false, .. }) =
-            self.entries.get_mut(name)
-        else {
-            return;
-        };
-        let query = Arc::clone(query);
-        match book.read(pushed) {
-            Some(News::Set(set)) => self.outbox.put(Event::Reset { query, set }),
-            Some(News::Unknown(why)) => self.outbox.put(Event::Gone { query, why }),
-            None => {}
-        }
-    }
-
-    /// Sends again what was not answered or failed, and says which queries stay without a push.
-    pub(super) fn tick(&mut self, now: Instant, clock: i64, out: &mut Vec<u8>) -> Result<(), SessionError> {
-        let limit = self.settings.answer_timeout;
-        let (mut again, mut queue) = (Vec::new(), Vec::new());
-        for (name, entry) in &mut self.entries {
-            match entry.phase {
-                Phase::Sent { since, tries, .. } if now >= since + limit => {
-                    if tries >= MAX_TRIES {
-                        let why = format!("{MAX_TRIES} times no answer to a registration within {limit:?}");
-                        return Err(SessionError::Lost { peer: self.peer.clone(), why });
-                    }
-                    again.push((name.clone(), tries));
-                }
-                Phase::Waiting { until } if now >= until => queue.push(name.clone()),
-                Phase::Done { since } if now >= since + SILENCE => {
-                    // Said once: the phase is not looked at again until something is sent.
-                    entry.phase = Phase::Done { since: now + FOREVER };
-                    if let Subject::Query(query, book) = &entry.subject
-                        && !book.heard()
-                    {
-                        let why =
-                            "subscribed, but nothing was pushed: has somebody stopped the server's pushes?";
-                        self.outbox.put(Event::Gone { query: Arc::clone(query), why: why.to_owned() });
-                    }
-                }
-                _ => {}
-            }
-        }
-        for (name, tries) in again {
-            let id = self.take_id();
-            if let Some(entry) = self.entries.get_mut(&name) {
-                if let Phase::Sent { id: old, .. } = entry.phase {
-                    self.in_flight.remove(&old);
-                }
-                entry.phase = Phase::Sent { id, since: now, tries: tries + 1 };
-            }
-            self.write(&name, id, clock, out);
-            self.in_flight.insert(id, name);
-        }
-        queue.into_iter().for_each(|name| self.queue(name));
-        Ok(())
     }
 }
 
@@ -386,11 +244,5 @@ impl Subject {
 
 /// Registrations that may be unanswered at once.
 const WINDOW: usize = 128;
-const MAX_TRIES: u32 = 3;
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A first push takes less than 2 s.
-const SILENCE: Duration = Duration::from_secs(10);
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Heartbeats have higher ones.
 const MAX_ID: u32 = 0x3fff_ffff;

@@ -16,7 +16,7 @@ use super::link::Stopped;
 use super::message::{Dialect, Registration, What};
 use super::query::Asked;
 use crate::model::BackendAddr;
-use crate::registry::source::{Event, Parcel, Publication, Query};
+use crate::registry::source::{Parcel, Publication, Query};
 
 /// What goes with the socket. No secret is in it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,11 +123,8 @@ impl Received {
                 options: item.options.clone(),
                 address: BackendAddr { addr: address.ip(), port: address.port() },
             });
-            if !item.put(core, Subject::Publication(Arc::clone(&publication))) {
+            if !item.put(core, Subject::Publication(publication)) {
                 return false;
-            }
-            if item.done && !item.ending {
-                core.outbox.put(Event::Published { publication, result: Ok(()) });
             }
         }
         for item in &self.state.queries {

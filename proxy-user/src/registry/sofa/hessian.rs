@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::message::{Answer, MODEL, Push, Registration, Segment, What};
-use super::unpack::ACCEPTED;
 use crate::wire::hessian::{Document, Value, Writer, read};
 
 /// A registration's content.
@@ -17,8 +16,8 @@ pub(super) fn registration(registration: &Registration) -> Vec<u8> {
             let class = writer.define(&format!("{MODEL}SubscriberRegister"), &fields);
             writer.object(class);
             writer.text(scope);
-            // Only Protobuf bodies are ever packed.
-            writer.text_or_null(multi.then_some(ACCEPTED));
+            // Only Protobuf bodies are read packed.
+            writer.null();
             writer.bool(*multi);
         }
         What::Publisher(texts) => {

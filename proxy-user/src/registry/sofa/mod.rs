@@ -10,6 +10,7 @@
 //! connection belongs to a thread of its own, with a runtime of its own: it answers whatever the rest of the daemon does.
 //! It leaves the newest push of each subscription in an inbox; a slow reader misses what was overtaken, and memory is bounded.
 
+mod answers;
 mod book;
 mod core;
 pub mod generated;
@@ -25,6 +26,8 @@ mod query;
 mod servers;
 mod session;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use message::fuzz_push;

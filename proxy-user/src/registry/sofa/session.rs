@@ -59,6 +59,7 @@ impl SofaClient {
         running.core.outbox.put(Event::Connected { peer: running.peer.to_string() });
         let wanted = Arc::clone(&session.wanted.borrow_and_update());
         running.core.want(&wanted, running.link.inbox());
+        running.core.tell_published();
         // Their connection has ended, and they with it.
         self.published.retain(|publication| {
             let stays = running.core.has(publication);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -54,9 +56,13 @@ pub struct Raw {
     refresh: Option<String>,
 }
 
-/// Checked settings.
+/// Checked settings; a copy is the same settings.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct Settings(Arc<Checked>);
+
+/// What they are.
+#[derive(Debug, PartialEq)]
+pub struct Checked {
     pub(super) sources: Sources,
     pub(super) addresses: BTreeMap<String, String>,
     pub(super) zone: String,
@@ -81,6 +87,14 @@ pub(super) enum Sources {
     Servers(Vec<SocketAddr>),
 }
 
+impl Deref for Settings {
+    type Target = Checked;
+
+    fn deref(&self) -> &Checked {
+        &self.0
+    }
+}
+
 impl Raw {
     /// Checks the settings. Files are named from `dir`; none is read yet.
     ///
@@ -100,7 +114,7 @@ impl Raw {
             let message = format!("\"{key}\" is in attributes too");
             return Err(Fault::new("attribute_files", message, "keep it in one of them"));
         }
-        Ok(Settings {
+        Ok(Settings(Arc::new(Checked {
             sources: self.sources()?,
             addresses: self.checked_addresses()?,
             zone: text("zone", &self.zone, "")?,
@@ -119,7 +133,7 @@ impl Raw {
             // The server ends a connection that is silent for 45 s.
             heartbeat: time("heartbeat", &self.heartbeat, second / 10..=second * 15, 10)?,
             refresh: time("refresh", &self.refresh, second..=second * 3600, 30)?,
-        })
+        })))
     }
 
     fn sources(&self) -> Result<Sources, Fault> {

@@ -126,14 +126,6 @@ impl Writer {
         }
     }
 
-    /// A text, or nothing.
-    pub fn text_or_null(&mut self, text: Option<&str>) {
-        match text {
-            Some(text) => self.text(text),
-            None => self.null(),
-        }
-    }
-
     fn chunk(&mut self, tag: u8, units: &[u16]) {
         self.bytes.push(tag);
         self.bytes.extend_from_slice(&u16::try_from(units.len()).unwrap_or(u16::MAX).to_be_bytes());
