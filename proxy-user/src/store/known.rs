@@ -76,7 +76,7 @@ impl Known {
     /// # Errors
     /// When the disk refuses, or another process has the file; what was written before is still there.
     pub fn write(&mut self, new: &Remembered) -> Result<(), KnownError> {
-        if self.same(new) {
+        if self.written == *new {
             return Ok(());
         }
         let result = self.try_write(new);
@@ -88,12 +88,6 @@ impl Known {
             Err(Bad::InUse) => Err(KnownError::InUse { path: self.path.clone() }),
             Err(Bad::Content(detail)) => Err(KnownError::Failed { path: self.path.clone(), detail }),
         }
-    }
-
-    fn same(&self, new: &Remembered) -> bool {
-        let pairs = self.written.iter().zip(new);
-        self.written.len() == new.len()
-            && pairs.into_iter().all(|(old, new)| old.0 == new.0 && Arc::ptr_eq(old.1, new.1))
     }
 
     fn read(&self) -> Result<(Remembered, u64), Bad> {
@@ -139,7 +133,7 @@ impl Known {
             write.open_table(META)?.insert("format", FORMAT)?;
             let mut sets = write.open_table(SETS)?;
             for (key, set) in new.iter().take(MAX_SETS) {
-                if self.written.get(key).is_some_and(|old| Arc::ptr_eq(old, set)) {
+                if self.written.get(key) == Some(set) {
                     continue;
                 }
                 let Row { key, value } = rows::encode(key, set)?;

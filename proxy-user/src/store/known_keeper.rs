@@ -81,8 +81,10 @@ impl Task {
                 }
                 flush = self.flush.recv() => match flush {
                     Some(reply) => done = Some(reply),
-                    // Seen by the other channel as well.
-                    None => std::future::pending().await,
+                    None => {
+                        self.write().await;
+                        return;
+                    }
                 },
                 () = wait => {}
             }

@@ -25,6 +25,13 @@ pub(super) struct Entry {
     pub labels: Labels,
 }
 
+impl Entry {
+    /// Whether the registry wants new flows there.
+    pub(super) fn takes(&self) -> bool {
+        self.enabled && self.weight.is_none_or(|weight| weight > 0.0)
+    }
+}
+
 /// One query of one registry.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -48,8 +55,9 @@ pub(super) struct Feed {
     pub cap: usize,
     /// Names of the services that use it.
     pub users: Vec<String>,
-    /// What to remember of it, while that is up to date.
+    /// What was remembered of it last, and whether that may be out of date.
     pub memory: Option<Arc<RememberedSet>>,
+    pub stale: bool,
 }
 
 impl Feed {
@@ -78,6 +86,7 @@ impl Feed {
             cap: usize::MAX,
             users: Vec::new(),
             memory: None,
+            stale: true,
         };
         for RememberedEndpoint { endpoint, leaving } in remembered.iter().flat_map(|set| &set.endpoints) {
             let entry = entry(endpoint, None);
@@ -145,6 +154,11 @@ impl Feed {
         self.enter(Knowledge::Unknown { why: why.to_owned(), remembered }, now);
     }
 
+    /// Whether it has an address, and wants new flows there.
+    pub(super) fn offers(&self, addr: &BackendAddr) -> bool {
+        self.entries.get(addr).is_some_and(Entry::takes)
+    }
+
     /// Whether its word counts as a second opinion: a set that is known and not empty.
     pub(super) fn known(&self) -> bool {
         self.state == Knowledge::Known
@@ -195,7 +209,7 @@ impl Feed {
 
     /// While it answers, what is known follows from the set.
     fn settle(&mut self, now: Now) {
-        self.memory = None;
+        self.stale = true;
         if self.answering.is_some() {
             let state = if self.entries.is_empty() { Knowledge::Empty } else { Knowledge::Known };
             self.enter(state, now);
@@ -203,10 +217,11 @@ impl Feed {
     }
 
     fn enter(&mut self, state: Knowledge, now: Now) {
-        if self.state != state {
-            self.state = state;
+        let unknown = |state: &Knowledge| matches!(state, Knowledge::Unknown { .. });
+        if self.state != state && !(unknown(&self.state) && unknown(&state)) {
             self.since = now.wall;
         }
+        self.state = state;
     }
 }
 

@@ -63,55 +63,85 @@ pub(super) fn decide(
         return decision;
     }
     window.forget(guard.interval, now);
-    decision.go.extend(pending.iter().filter(|removal| removal.idle).map(|removal| removal.addr));
-    let counted: Vec<_> = pending.iter().filter(|removal| !removal.idle).copied().collect();
+    // What is unknown removes nothing, however little it is.
+    let (said, unsaid): (Vec<_>, Vec<_>) =
+        pending.iter().copied().partition(|removal| removal.word.is_some());
+    let (idle, counted): (Vec<_>, Vec<_>) = said.into_iter().partition(|removal| removal.idle);
+    decision.carry_out(&idle);
     let all: usize = flowing.values().sum();
     let left = |gone: usize| all.saturating_sub(gone);
     let min = usize::try_from(guard.min).unwrap_or(usize::MAX);
-    let ripe = |removal: &Pending, after: Duration| {
-        removal.confirmed || removal.word.is_some_and(|word| word + after <= now)
-    };
     if left(counted.len()) >= min {
-        let mut tiers: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
-        for removal in &counted {
-            tiers.entry(removal.tier).or_default().push(*removal);
-        }
-        for (tier, removals) in tiers {
-            let base = flowing.get(&tier).copied().unwrap_or_default();
-            if window.allows(guard.max_removed, tier, removals.len(), base) {
-                for removal in removals {
-                    window.note(removal.addr, tier, base, now);
-                    decision.go.push(removal.addr);
-                }
-                continue;
-            }
-            let (go, wait): (Vec<_>, Vec<_>) =
-                removals.into_iter().partition(|removal| ripe(removal, guard.hold));
-            decision.go.extend(go.iter().map(|removal| removal.addr));
-            decision.wait(HoldReason::Share, Some(guard.hold), &wait, now);
-            decision.wake = earlier(decision.wake, window.oldest().map(|at| at + guard.interval));
-        }
-        return decision;
+        by_share(&mut decision, guard, counted, flowing, window, now);
+    } else {
+        // What has waited as long as a large share has to may go as far as enough are left.
+        let shorter: Vec<_> =
+            counted.iter().copied().filter(|removal| removal.ripe(guard.hold, now)).collect();
+        let after = match left(shorter.len()) >= min {
+            true => Some(guard.hold),
+            false => guard.hold_min.map(|hold| hold.max(guard.hold)),
+        };
+        let (go, wait) = split(counted, after, now);
+        decision.carry_out(&go);
+        decision.wait(HoldReason::Minimum, guard.hold_min.map(|hold| hold.max(guard.hold)), &wait, now);
+        // Some of them may go after the shorter time.
+        let first = wait.iter().filter_map(|removal| removal.word).map(|word| word + guard.hold);
+        decision.wake = earlier(decision.wake, first.filter(|at| *at > now).min());
     }
-    // Too few would be left. What has waited as long as a large share has to may go as far as enough are left.
-    let part = |ripe: &dyn Fn(&Pending) -> bool| counted.iter().copied().partition::<Vec<_>, _>(ripe);
-    let (mut go, mut wait) = part(&|removal| ripe(removal, guard.hold));
-    if left(go.len()) < min {
-        (go, wait) = part(&|removal| match guard.hold_min {
-            Some(hold_min) => ripe(removal, hold_min.max(guard.hold)),
-            None => removal.confirmed,
-        });
+    if !unsaid.is_empty() {
+        // Nobody can say when they go.
+        decision.held.get_or_insert(HoldReason::Share);
+        decision.until = None;
     }
-    decision.go.extend(go.iter().map(|removal| removal.addr));
-    decision.wait(HoldReason::Minimum, guard.hold_min.map(|hold| hold.max(guard.hold)), &wait, now);
-    // Some of them may go after the shorter time.
-    let first =
-        wait.iter().filter_map(|removal| removal.word).map(|word| word + guard.hold).filter(|at| *at > now);
-    decision.wake = earlier(decision.wake, first.min());
     decision
 }
 
+/// Enough are left: what fits into the share goes, of the rest what has waited long enough.
+fn by_share(
+    decision: &mut Decision,
+    guard: &Guard,
+    counted: Vec<Pending>,
+    flowing: &BTreeMap<usize, usize>,
+    window: &mut Window,
+    now: Instant,
+) {
+    let mut tiers: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
+    for removal in counted {
+        tiers.entry(removal.tier).or_default().push(removal);
+    }
+    for (tier, removals) in tiers {
+        let size = flowing.get(&tier).copied().unwrap_or_default();
+        if window.allows(guard.max_removed, tier, removals.len(), size) {
+            removals.iter().for_each(|removal| window.note(removal.addr, tier, size, now));
+            decision.carry_out(&removals);
+            continue;
+        }
+        let (go, wait) = split(removals, Some(guard.hold), now);
+        decision.carry_out(&go);
+        decision.wait(HoldReason::Share, Some(guard.hold), &wait, now);
+        decision.wake = earlier(decision.wake, window.oldest().map(|at| at + guard.interval));
+    }
+}
+
+/// What goes when it has waited for so long, none for ever, and what goes on waiting.
+fn split(removals: Vec<Pending>, after: Option<Duration>, now: Instant) -> (Vec<Pending>, Vec<Pending>) {
+    removals.into_iter().partition(|removal| match after {
+        Some(after) => removal.ripe(after, now),
+        None => removal.confirmed,
+    })
+}
+
+impl Pending {
+    fn ripe(&self, after: Duration, now: Instant) -> bool {
+        self.confirmed || self.word.is_some_and(|word| word + after <= now)
+    }
+}
+
 impl Decision {
+    fn carry_out(&mut self, removals: &[Pending]) {
+        self.go.extend(removals.iter().map(|removal| removal.addr));
+    }
+
     fn wait(&mut self, why: HoldReason, after: Option<Duration>, waiting: &[Pending], now: Instant) {
         if waiting.is_empty() {
             return;
@@ -120,10 +150,7 @@ impl Decision {
         let Some(after) = after else { return };
         let due = waiting.iter().filter_map(|removal| removal.word).map(|word| word + after);
         self.wake = earlier(self.wake, due.clone().filter(|at| *at > now).min());
-        // An endpoint whose registry is unknown waits for it: nobody can say when it goes.
-        if waiting.iter().all(|removal| removal.word.is_some()) {
-            self.until = self.until.max(due.max());
-        }
+        self.until = self.until.max(due.max());
     }
 }
 

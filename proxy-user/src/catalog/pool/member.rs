@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::feed::{Entry, Feed, FeedId};
 use super::guard::{Decision, Pending, Window, decide};
 use super::setup::Now;
-use crate::catalog::weight;
-use crate::model::{BackendAddr, Combine, Discovery, Guard};
+use super::word::{Sources, Word};
+use crate::model::{BackendAddr, Guard};
 
 /// An endpoint of a service.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Member {
     /// The sources that have it, or had it last, in the service's order.
     pub last: Vec<FeedId>,
     /// All sources that had it since it came.
-    had: Vec<FeedId>,
+    pub had: Vec<FeedId>,
     pub state: State,
 }
 
@@ -51,29 +51,6 @@ pub(super) struct Members {
     pub let_go: BTreeSet<FeedId>,
     /// Whether any removal waits.
     pub holding: bool,
-}
-
-/// What all sources together say of an address.
-struct Word<'a> {
-    entry: &'a Entry,
-    /// Whether the entry is of a source that answers.
-    answered: bool,
-    sources: Vec<FeedId>,
-}
-
-/// A service's sources.
-pub(super) struct Sources<'a> {
-    /// In the service's order.
-    pub ids: &'a [FeedId],
-    pub feeds: &'a BTreeMap<FeedId, Feed>,
-    pub discovery: &'a Discovery,
-    pub drained: &'a BTreeSet<BackendAddr>,
-}
-
-impl Entry {
-    fn takes(&self) -> bool {
-        self.enabled && self.weight.is_none_or(|weight| weight > 0.0)
-    }
 }
 
 impl Members {
@@ -181,15 +158,15 @@ impl Members {
         for (addr, member) in &self.all {
             let idle = sources.drained.contains(addr);
             let tier = sources.tier(&member.last);
-            let removal = |since: Option<Instant>, idle| {
-                let word = since.and_then(|since| sources.answering_since(&member.last, since));
+            let removal = |since: Instant, idle| {
+                let word = sources.answering_since(&member.last, since);
                 let confirmed = word.is_some() && sources.confirmed(addr, member);
                 Pending { addr: *addr, tier, word, confirmed, idle }
             };
             match member.state {
                 State::Held { accepted: true, .. } => accepted.push(*addr),
-                State::Held { since, .. } => pending.push(removal(Some(since), idle)),
-                State::Off if !word.contains_key(addr) => pending.push(removal(None, true)),
+                State::Held { since, .. } => pending.push(removal(since, idle)),
+                State::Off if !word.contains_key(addr) => pending.push(removal(now.instant, true)),
                 _ => {}
             }
             if !idle && matches!(member.state, State::In | State::Held { accepted: false, .. }) {
@@ -237,15 +214,20 @@ impl Members {
         going
     }
 
-    /// An event has shown some of these addresses to take flows: their removal has been taken back, even if it is asked
-    /// for again before anyone looks.
-    pub(super) fn seen(&mut self, feed: &Feed) {
+    /// Endpoints whose removal waits, and which a source does not offer.
+    pub(super) fn waiting(&self, feed: &Feed) -> Vec<BackendAddr> {
         if !self.holding {
-            return;
+            return Vec::new();
         }
-        for (addr, member) in &mut self.all {
-            if matches!(member.state, State::Held { .. }) && feed.entries.get(addr).is_some_and(Entry::takes)
-            {
+        let held = self.all.iter().filter(|(_, member)| matches!(member.state, State::Held { .. }));
+        held.map(|(addr, _)| *addr).filter(|addr| !feed.offers(addr)).collect()
+    }
+
+    /// An event may have brought some of those back: then their removal has been taken back, even if it is asked for again
+    /// before anyone looks.
+    pub(super) fn seen(&mut self, waiting: Vec<BackendAddr>, feed: &Feed) {
+        for addr in waiting.iter().filter(|addr| feed.offers(addr)) {
+            if let Some(member) = self.all.get_mut(addr) {
                 member.state = State::In;
             }
         }
@@ -278,71 +260,5 @@ impl Members {
             had: vec![source],
             state: State::Leaving { until, wall },
         });
-    }
-}
-
-impl<'a> Sources<'a> {
-    fn each(&self) -> impl DoubleEndedIterator<Item = (FeedId, &'a Feed)> {
-        self.ids.iter().filter_map(|id| self.feeds.get(id).map(|feed| (*id, feed)))
-    }
-
-    /// What all say together. The first source that answers and has an address describes it; else the first that has it.
-    fn word(
-        &self,
-        refused: impl Fn(BackendAddr) -> Option<String>,
-    ) -> (BTreeMap<BackendAddr, Word<'a>>, BTreeMap<BackendAddr, String>) {
-        let mut word: BTreeMap<BackendAddr, Word<'a>> = BTreeMap::new();
-        let mut never = BTreeMap::new();
-        for (id, feed) in self.each() {
-            let answers = feed.answering.is_some();
-            for (addr, entry) in &feed.entries {
-                if let Some(said) = word.get_mut(addr) {
-                    said.sources.push(id);
-                    if answers && !said.answered {
-                        (said.entry, said.answered) = (entry, true);
-                    }
-                } else if let Some(why) = weight::unusable(entry.weight).or_else(|| refused(*addr)) {
-                    never.insert(*addr, why);
-                } else {
-                    word.insert(*addr, Word { entry, answered: answers, sources: vec![id] });
-                }
-            }
-        }
-        never.retain(|addr, _| !word.contains_key(addr));
-        (word, never)
-    }
-
-    /// Whether every source has answered since weir began, or is not waited for.
-    pub(super) fn synced(&self, let_go: &BTreeSet<FeedId>) -> bool {
-        self.each().all(|(id, feed)| feed.synced || let_go.contains(&id))
-    }
-
-    /// Since when all of these have answered without a break, at the earliest from `since`; sources that are no longer the
-    /// service's have no say.
-    fn answering_since(&self, last: &[FeedId], since: Instant) -> Option<Instant> {
-        let mut from = since;
-        for id in last.iter().filter(|id| self.ids.contains(id)) {
-            from = from.max(self.feeds.get(id)?.answering?);
-        }
-        Some(from)
-    }
-
-    /// Whether a second source that had the endpoint lacks it, too, and is known not to be empty.
-    fn confirmed(&self, addr: &BackendAddr, member: &Member) -> bool {
-        let lacks = |feed: &Feed| feed.known() && !feed.entries.get(addr).is_some_and(Entry::takes);
-        let mut witnesses = member
-            .had
-            .iter()
-            .filter(|id| self.ids.contains(id) && self.feeds.get(id).is_some_and(lacks))
-            .map(|id| member.last.contains(id));
-        // One beside those that had it last, or two of any.
-        witnesses.clone().any(|last| !last) || witnesses.nth(1).is_some()
-    }
-
-    pub(super) fn tier(&self, sources: &[FeedId]) -> usize {
-        if self.discovery.combine != Combine::Fallback {
-            return 0;
-        }
-        self.ids.iter().position(|id| sources.contains(id)).unwrap_or(0)
     }
 }

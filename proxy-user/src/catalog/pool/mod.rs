@@ -1,7 +1,7 @@
 //! What all registries and health checks say, as one snapshot: a state machine without a clock, tasks or I/O.
 //!
 //! [`Pool::report`] and [`Pool::verdict`] take what comes, cheaply and one by one; [`Pool::tick`] works out what has changed
-//! since, once for a burst. Each service is worked out for itself: its sources' sets (`feed`) become its endpoints as far
+//! since, once for a burst. Each service is worked out for itself: its sources' sets (`feed`, `word`) become its endpoints as far
 //! as the guards let them (`member`, `guard`), `combine` chooses among them (`choice`), health and all else decide where each
 //! stands (`standing`: the page to read first). Unknown removes nothing; additions never wait.
 
@@ -17,6 +17,7 @@ mod setup;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -157,17 +158,17 @@ impl Pool {
             Report::Event(Event::Connected { .. }) => self.lose(registry, "a new session has begun", now),
             Report::Event(Event::Reset { query, set }) => {
                 let received = set.received;
-                self.change(registry, query, Some(received), now, |feed| feed.reset(set, now));
+                self.change(registry, query, Some(received), |feed| feed.reset(set, now));
             }
             Report::Event(Event::Add { query, set }) => {
                 let received = set.received;
-                self.change(registry, query, Some(received), now, |feed| feed.add(set, now));
+                self.change(registry, query, Some(received), |feed| feed.add(set, now));
             }
             Report::Event(Event::Remove { query, addrs, version, received }) => {
-                self.change(registry, query, Some(received), now, |feed| feed.remove(&addrs, version, now));
+                self.change(registry, query, Some(received), |feed| feed.remove(&addrs, version, now));
             }
             Report::Event(Event::Gone { query, why }) => {
-                self.change(registry, query, None, now, |feed| feed.lose(&why, now));
+                self.change(registry, query, None, |feed| feed.lose(&why, now));
             }
             // The application's matter: no backend depends on it.
             Report::Event(Event::Published { .. } | Event::Withdrawn { .. }) => {}
@@ -224,7 +225,7 @@ impl Pool {
             }
             for (id, _) in &service.sources {
                 if let Some(feed) = self.feeds.get_mut(id) {
-                    feed.memory = None;
+                    feed.stale = true;
                 }
             }
             self.changes.extend(service.overdue(name, &self.feeds, now));
@@ -291,17 +292,17 @@ impl Pool {
         registry: &Arc<str>,
         query: Arc<Query>,
         received: Option<Instant>,
-        now: Now,
         apply: impl FnOnce(&mut Feed),
     ) {
-        let _ = now;
         let Some(id) = self.by_name.get(&(registry.clone(), query)) else { return };
         let Some(feed) = self.feeds.get_mut(id) else { return };
+        let waiting = |service: &Service| service.members.waiting(feed);
+        let waiting: Vec<_> = feed.users.iter().map(|name| self.services.get(name).map(waiting)).collect();
         apply(feed);
-        for name in &feed.users {
+        for (name, waiting) in feed.users.iter().zip(waiting) {
             if let Some(service) = self.services.get_mut(name) {
                 service.dirty = true;
-                service.members.seen(feed);
+                service.members.seen(waiting.unwrap_or_default(), feed);
             }
         }
         self.received = earlier(self.received, received);

@@ -42,15 +42,14 @@ pub(super) fn remembered(
     let mut all = Remembered::new();
     for (id, feed) in feeds {
         let Some((received, version)) = feed.received() else { continue };
-        let set = match &feed.memory {
-            Some(set) => set.clone(),
-            None => {
-                let set =
-                    Arc::new(RememberedSet { received, version, endpoints: endpoints(*id, feed, services) });
-                feed.memory = Some(set.clone());
-                set
+        if feed.stale {
+            let set = RememberedSet { received, version, endpoints: endpoints(*id, feed, services) };
+            if feed.memory.as_deref() != Some(&set) {
+                feed.memory = Some(Arc::new(set));
             }
-        };
+            feed.stale = false;
+        }
+        let Some(set) = feed.memory.clone() else { continue };
         all.insert((feed.registry.clone(), feed.query.clone()), set);
     }
     all

@@ -11,9 +11,10 @@ use super::change::{Change, What};
 use super::choice::{Choice, Eligible, choose};
 use super::feed::{Feed, FeedId};
 use super::guard::{Decision, earlier};
-use super::member::{Member, Members, Sources, State};
+use super::member::{Member, Members, State};
 use super::setup::{Now, Setup, Spec, Verdict};
 use super::standing::{Facts, Fitness, panic, standing};
+use super::word::Sources;
 use crate::catalog::snapshot::{Candidate, Health, Hold, HoldReason, Pooled, Standing};
 use crate::catalog::weight::Scale;
 use crate::model::{BackendAddr, HealthCheck};
@@ -64,7 +65,7 @@ impl Service {
     pub(super) fn work_out(&mut self, feeds: &BTreeMap<FeedId, Feed>, setup: &Setup, now: Now) -> bool {
         self.dirty = false;
         let (decision, refused) = self.follow(feeds, setup, now);
-        let mut candidates = self.facts(feeds, setup);
+        let mut candidates = self.facts(feeds);
         let panicking = self.choose(&mut candidates, setup);
         let mut pooled = Pooled {
             candidates: BTreeMap::new(),
@@ -106,7 +107,7 @@ impl Service {
     }
 
     /// Every candidate with what can be said of it alone.
-    fn facts(&self, feeds: &BTreeMap<FeedId, Feed>, setup: &Setup) -> BTreeMap<BackendAddr, Draft> {
+    fn facts(&self, feeds: &BTreeMap<FeedId, Feed>) -> BTreeMap<BackendAddr, Draft> {
         let ids: Vec<_> = self.sources.iter().map(|(id, _)| *id).collect();
         let names: Vec<_> = ids.iter().map(|id| feeds.get(id).map(|feed| feed.registry.clone())).collect();
         let check = self.spec.health.as_deref();
@@ -150,7 +151,6 @@ impl Service {
             let facts = Facts { fitness: self.fitness(check, addr), ..Facts::default() };
             candidates.insert(*addr, Draft { weight: *weight, facts, fixed: true, ..draft });
         }
-        let _ = setup;
         candidates
     }
 

@@ -1,11 +1,12 @@
 //! A driver with clients that do everything wrong, with short times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::registry::source::Query;
+use crate::registry::source::{Ended, Order, Query, Session, SessionError};
 
 /// Does what the script says for each session, and the last line for ever.
 struct Scripted {
