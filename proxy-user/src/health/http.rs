@@ -74,6 +74,27 @@ pub(super) fn judged(head: Head, good: &[(u16, u16)]) -> Option<(Outcome, String
     }
 }
 
+/// What is wrong with a path for [`crate::model::Probe::Http`].
+pub fn path_problem(path: &str) -> Option<&'static str> {
+    if !path.starts_with('/') {
+        return Some("it does not begin with `/`");
+    }
+    if path.len() > 1024 {
+        return Some("it is longer than 1024 bytes");
+    }
+    let plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    (!plain).then_some("it has blanks, `#` or characters beyond ASCII: write them as %XX")
+}
+
+/// What is wrong with a Host header for [`crate::model::Probe::Http`].
+pub fn host_problem(host: &str) -> Option<&'static str> {
+    if host.is_empty() || host.len() > 255 {
+        return Some("it has to have 1 to 255 bytes");
+    }
+    let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    (!plain).then_some("it has characters that a host name, address or port does not have")
+}
+
 /// For fuzzing: whatever the bytes are, an answer is judged without panic, and alike however it is cut.
 pub fn fuzz(data: &[u8]) {
     let good = [(200, 299)];
@@ -131,6 +152,17 @@ mod tests {
         }
         let long = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD));
         assert_eq!(at(&long).unwrap().0, Outcome::Garbled);
+    }
+
+    #[test]
+    fn paths_and_hosts_that_could_smuggle_are_refused() {
+        assert_eq!((path_problem("/a?b=c%20"), host_problem("[::1]:80")), (None, None));
+        for path in ["", "a", "/a b", "/a\r\nX: y", "/ü", "/a#b"] {
+            assert!(path_problem(path).is_some(), "{path:?}");
+        }
+        for host in ["", "a b", "a\r\n", "a/b", "ü"] {
+            assert!(host_problem(host).is_some(), "{host:?}");
+        }
     }
 
     proptest! {

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use crate::model::{BackendAddr, HealthCheck, Probe};
 
-pub use http::fuzz;
+pub use http::{fuzz, host_problem, path_problem};
 pub use run::run;
 pub use stats::{BUCKETS, Outcome, Reading, Stats};
 
