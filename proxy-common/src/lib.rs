@@ -18,6 +18,7 @@
 //! | `weir_cache` | array | line | [`CacheLine`] | data path | data path |
 //! | `weir_budget` | array | service id | [`BudgetValue`] | data path | data path |
 //! | `weir_spent` | per-CPU array | 0 | [`BudgetValue`] of the flow cache | data path | data path |
+//! | `weir_listeners` | sockmap | family (0 IPv4, 1 IPv6) × [`limits::LISTENERS`] + worker | listening socket | daemon | socket look-up |
 //! | `stats_reasons` | per-CPU array | interface slot × [`limits::REASON_SLOTS`] + reason | [`Count`] | data path | daemon, bpftool |
 //! | `stats_lists` | per-CPU array | list slot | [`Count`] | data path | daemon, bpftool |
 //! | `stats_services` | per-CPU array | service id | [`TrafficCount`] | data path | daemon, bpftool |

@@ -41,6 +41,9 @@ pub const CACHE_LINES: u32 = 16_384;
 /// Entries in a line of the flow cache.
 pub const CACHE_WAYS: usize = 8;
 
+/// Listening sockets of the L7 path in each family: at most so many workers.
+pub const LISTENERS: u32 = 64;
+
 /// Ports tried for a new NAT flow before it counts as exhausted.
 pub const SNAT_TRIES: u32 = 32;
 /// IPv6 extension headers walked.

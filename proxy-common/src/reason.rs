@@ -98,11 +98,13 @@ pub enum Reason {
     NatIcmp = 32,
     /// Direct server return: MAC addresses rewritten.
     DsrL2 = 33,
+    /// To the L7 path of this host.
+    Deliver = 34,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NotOurs,
         Self::NonIp,
         Self::Truncated,
@@ -137,6 +139,7 @@ impl Reason {
         Self::NatReply,
         Self::NatIcmp,
         Self::DsrL2,
+        Self::Deliver,
     ];
 
     /// How many there are.
@@ -188,6 +191,7 @@ impl Reason {
             Self::NatReply => "nat_reply",
             Self::NatIcmp => "nat_icmp",
             Self::DsrL2 => "dsr_l2",
+            Self::Deliver => "deliver",
         }
     }
 
@@ -202,7 +206,8 @@ impl Reason {
             | Self::VlanTooDeep
             | Self::NeighbourDiscovery
             | Self::VipEcho
-            | Self::UnknownPortPass => Class::Pass,
+            | Self::UnknownPortPass
+            | Self::Deliver => Class::Pass,
             Self::AclDrop
             | Self::AclDefaultDrop
             | Self::MalformedIpv4
@@ -228,6 +233,13 @@ impl Reason {
             | Self::HelperFailed => Class::Drop,
             Self::Nat | Self::NatReply | Self::NatIcmp | Self::DsrL2 => Class::Steer,
         }
+    }
+
+    /// Whether packets with this reason count as their service's traffic: steered ones, and those for the L7 path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_served(self) -> bool {
+        matches!(self.class(), Class::Steer) || matches!(self, Self::Deliver)
     }
 
     /// One sentence for people.
@@ -274,6 +286,7 @@ impl Reason {
             Self::NatReply => "NAT, backend to client.",
             Self::NatIcmp => "An ICMP error of a NAT flow, translated.",
             Self::DsrL2 => "Direct server return: MAC addresses rewritten.",
+            Self::Deliver => "To the L7 path of this host.",
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum Mode {
     Nat = 1,
     /// Direct server return on the backend's link: only the MAC addresses are rewritten.
     DsrL2 = 2,
+    /// To the L7 path of this host: untouched to the stack, where socket look-up finds a worker's listener.
+    L7 = 3,
 }
 
 impl Mode {
@@ -45,6 +47,7 @@ impl Mode {
         match byte {
             1 => Some(Self::Nat),
             2 => Some(Self::DsrL2),
+            3 => Some(Self::L7),
             _ => None,
         }
     }

@@ -1,4 +1,5 @@
-//! weir's XDP programs: entry points over the decision library. Each is one expression, so that no verdict is lost.
+//! weir's programs: entry points over the decision library, and socket look-up for the L7 path. Each is one expression,
+//! so that no verdict is lost.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -6,8 +7,8 @@ mod kernel;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::macros::xdp;
-    use aya_ebpf::programs::XdpContext;
+    use aya_ebpf::macros::{sk_lookup, xdp};
+    use aya_ebpf::programs::{SkLookupContext, XdpContext};
 
     use crate::kernel;
 
@@ -21,6 +22,12 @@ mod programs {
     #[xdp]
     pub(crate) fn weir_nofrags(ctx: XdpContext) -> u32 {
         kernel::run(ctx)
+    }
+
+    /// Connections to services of mode `l7`; attached to the network namespace.
+    #[sk_lookup]
+    pub(crate) fn weir_lookup(ctx: SkLookupContext) -> u32 {
+        kernel::lookup::run(&ctx)
     }
 
     /// Writes the jiffies and the nanoseconds of now into the packet's first 16 bytes; for test runs only.

@@ -113,6 +113,9 @@ fn steer<F: Frame, T: Tables, M: Memory>(
         Target::Service(service) => {
             work.scratch.outcome.service = service.id;
             admit(work, class, martian)?;
+            if service.mode == Mode::L7 as u8 {
+                return Ok(deliver(work));
+            }
             serve(work, service)
         }
     }
@@ -141,7 +144,15 @@ fn unknown_port(packet: &Packet, pass: bool) -> Result<Reason, Reason> {
     }
 }
 
-/// A packet of a service, or an ICMP error about one.
+/// To the host's stack as it came, an ICMP error about one of its connections too: the L7 path's connections end here.
+#[inline(always)]
+fn deliver<F, T, M>(work: &mut Work<'_, F, T, M>) -> Reason {
+    let Scratch { packet, outcome, .. } = &mut *work.scratch;
+    outcome.new_flow = packet.is_syn();
+    Reason::Deliver
+}
+
+/// A packet of a service that forwards, or an ICMP error about one.
 #[inline(always)]
 fn serve<F: Frame, T: Tables, M: Memory>(
     work: &mut Work<'_, F, T, M>,
@@ -155,7 +166,7 @@ fn serve<F: Frame, T: Tables, M: Memory>(
         // An error about a flow that is not known.
         Some(Mode::Nat) => Err(Reason::UnsupportedIcmp),
         Some(Mode::DsrL2) => dsr_l2(work, service),
-        None => Err(Reason::HelperFailed),
+        Some(Mode::L7) | None => Err(Reason::HelperFailed),
     }
 }
 

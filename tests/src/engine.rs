@@ -70,7 +70,7 @@ pub struct Facts {
 
 impl Counters {
     /// Counts a packet: under its reason, under the list that decided, and, where it is steered, under its service and
-    /// backend.
+    /// backend; where it goes to the L7 path, under its service.
     pub fn add(&mut self, reason: Reason, facts: &Facts) {
         let once = |count: &mut Count| {
             count.packets += 1;
@@ -80,10 +80,12 @@ impl Counters {
         if let Some(list) = facts.list {
             once(self.lists.entry(u32::from(list)).or_default());
         }
-        if reason.class() != Class::Steer || facts.service == 0 {
+        let steered = reason.class() == Class::Steer;
+        if !(steered || reason == Reason::Deliver) || facts.service == 0 {
             return;
         }
-        for (of, number) in [(&mut self.services, facts.service), (&mut self.backends, facts.backend)] {
+        let backend = steered.then_some((&mut self.backends, facts.backend));
+        for (of, number) in std::iter::once((&mut self.services, facts.service)).chain(backend) {
             let count = of.entry(u32::from(number)).or_default();
             if facts.reply {
                 count.reply_packets += 1;

@@ -118,11 +118,16 @@ impl Oracle {
             None if pass => return Err(Reason::UnknownPortPass),
             None => return Err(Reason::UnknownPort),
         };
+        facts.service = service.id;
+        if service.mode == Mode::L7 && !service.unknown_mode {
+            facts.new_flow = is_syn(&arrival.parsed);
+            return Err(Reason::Deliver);
+        }
         if arrival.parsed.ttl <= 1 {
             return Err(Reason::TtlExceeded);
         }
-        facts.service = service.id;
         match service.mode {
+            Mode::L7 => Err(Reason::HelperFailed),
             _ if service.unknown_mode => Err(Reason::HelperFailed),
             Mode::Nat if is_error => Err(Reason::UnsupportedIcmp),
             Mode::Nat => self.begin_nat(&arrival, &service, tuple, facts),

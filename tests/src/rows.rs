@@ -2,6 +2,7 @@
 //! hand. Every row runs on the library, on the naive oracle and on the loaded object.
 
 mod acl;
+mod deliver;
 mod direct;
 mod errors;
 mod flows;
@@ -142,8 +143,16 @@ impl Row {
 
 /// All rows.
 pub fn all() -> Vec<Row> {
-    [headers::rows(), acl::rows(), services::rows(), direct::rows(), flows::rows(), errors::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        headers::rows(),
+        acl::rows(),
+        services::rows(),
+        direct::rows(),
+        deliver::rows(),
+        flows::rows(),
+        errors::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -18,8 +18,10 @@ pub(super) fn count(outcome: &Outcome) -> &Outcome {
     if let Some(list) = outcome.list {
         add(maps::stats_lists.get_ptr_mut(u32::from(list)), bytes);
     }
-    if outcome.service != 0 && outcome.reason.class() == Class::Steer {
+    if outcome.service != 0 && outcome.reason.is_served() {
         add_traffic(maps::stats_services.get_ptr_mut(u32::from(outcome.service)), outcome, bytes);
+    }
+    if outcome.service != 0 && outcome.reason.class() == Class::Steer {
         add_traffic(maps::stats_backends.get_ptr_mut(u32::from(outcome.backend)), outcome, bytes);
     }
     outcome

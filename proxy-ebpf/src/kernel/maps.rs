@@ -3,7 +3,7 @@
 #![expect(non_upper_case_globals, reason = "a map is named by its static")]
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, SockMap};
 use aya_ebpf::macros::btf_map;
 use proxy_common::{
     AclClass, Addr, BackendValue, BudgetValue, CacheLine, ConfigValue, Count, DestinationValue, FlowKey,
@@ -60,6 +60,9 @@ pub(super) static weir_cache: Array<CacheLine, { limits::CACHE_LINES as usize }>
 pub(super) static weir_budget: Array<BudgetValue, { limits::SERVICES as usize }> = Array::new();
 #[btf_map]
 pub(super) static weir_spent: PerCpuArray<BudgetValue, 1> = PerCpuArray::new();
+/// Listeners of the L7 path: IPv4's, then IPv6's.
+#[btf_map]
+pub(super) static weir_listeners: SockMap<{ 2 * limits::LISTENERS as usize }> = SockMap::new();
 /// A flow value is made here and not on the stack.
 #[btf_map]
 pub(super) static weir_scratch: PerCpuArray<FlowValue, 1> = PerCpuArray::new();

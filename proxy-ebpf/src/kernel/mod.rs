@@ -4,6 +4,7 @@ pub(crate) mod clock;
 mod count;
 mod frame;
 pub(crate) mod log;
+pub(crate) mod lookup;
 mod maps;
 mod memory;
 mod tables;

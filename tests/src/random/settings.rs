@@ -7,7 +7,7 @@ use super::{BACKEND, CLIENT, PORTS, SNAT, VIP, host};
 use crate::rng::Rng;
 use crate::world::{List, Service, Vip, World, backend, mapped};
 
-/// Lists, VIPs, services of both modes and families, backends in every state.
+/// Lists, VIPs, services of all modes and both families, backends in every state.
 pub fn world(rng: &mut Rng) -> World {
     let mut world = World::empty();
     world.config.seed = rng.bits();
@@ -42,8 +42,8 @@ pub fn world(rng: &mut Rng) -> World {
         for number in 1..=4 {
             let addr = host(v6, VIP, number);
             world.vips.push(Vip { addr, unknown_port_pass: rng.percent(30) });
-            // One mode for each VIP, as the address decides whether flows are looked for; sometimes both.
-            let mode = if rng.percent(60) { Mode::Nat } else { Mode::DsrL2 };
+            // One mode for each VIP, as the address decides whether flows are looked for; sometimes two.
+            let mode = [Mode::Nat, Mode::Nat, Mode::Nat, Mode::DsrL2, Mode::DsrL2, Mode::L7][rng.below(6)];
             for protocol in [proto::TCP, proto::UDP] {
                 for port in [0, PORTS[0], PORTS[1], PORTS[2]] {
                     if !rng.percent(if port == 0 { 25 } else { 70 }) {
@@ -143,7 +143,11 @@ fn ago(rng: &mut Rng) -> u32 {
 }
 
 fn other(mode: Mode) -> Mode {
-    if mode == Mode::Nat { Mode::DsrL2 } else { Mode::Nat }
+    match mode {
+        Mode::Nat => Mode::DsrL2,
+        Mode::DsrL2 => Mode::L7,
+        Mode::L7 => Mode::Nat,
+    }
 }
 
 /// A prefix that often holds some clients.
