@@ -1,6 +1,6 @@
 //! The source check: one look-up gives the class, which says what happens to packets for a VIP and to all others.
 
-use proxy_common::{AclAction, AclClass, DEFAULT_LIST, Reason, config_flag};
+use proxy_common::{AclAction, AclClass, Addr, DEFAULT_LIST, Reason, config_flag};
 
 use crate::outcome::Outcome;
 use crate::packet::Packet;
@@ -9,11 +9,31 @@ use crate::tables::{Switches, Tables};
 /// The class of the packet's source.
 #[inline(always)]
 pub(crate) fn class<T: Tables>(tables: &T, switches: Switches, packet: &Packet) -> AclClass {
-    let flag = if packet.is_v4 { config_flag::ACL_V4 } else { config_flag::ACL_V6 };
+    of_source(tables, switches, &packet.key.src, packet.is_v4)
+}
+
+#[inline(always)]
+fn of_source<T: Tables>(tables: &T, switches: Switches, src: &Addr, is_v4: bool) -> AclClass {
+    let flag = if is_v4 { config_flag::ACL_V4 } else { config_flag::ACL_V6 };
     if switches.flags & flag == 0 {
         return AclClass::default();
     }
-    tables.acl_class(switches.acl_table, &packet.key.src, packet.is_v4).unwrap_or_default()
+    tables.acl_class(switches.acl_table, src, is_v4).unwrap_or_default()
+}
+
+/// Whether a source may connect to a VIP: the same lists, asked where a connection did not come by an interface that weir
+/// is attached to. Nobody may where the settings are missing.
+#[inline(always)]
+#[must_use]
+pub fn may_connect<T: Tables>(tables: &T, src: &Addr, is_v4: bool) -> bool {
+    let Some(switches) = tables.switches() else { return false };
+    let class = of_source(tables, switches, src, is_v4);
+    let default_drops = switches.flags & config_flag::SERVICE_DEFAULT_DROP != 0;
+    match AclAction::from_byte(class.service_action) {
+        AclAction::Pass => true,
+        AclAction::Drop => false,
+        AclAction::None => !default_drops,
+    }
 }
 
 /// Whether one list drops every packet of the class, so that nothing more needs to be known to drop and count it.

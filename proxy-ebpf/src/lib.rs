@@ -30,6 +30,7 @@ mod service;
 pub mod tables;
 mod work;
 
+pub use acl::may_connect;
 pub use frame::Frame;
 pub use outcome::Outcome;
 pub use pipeline::decide;

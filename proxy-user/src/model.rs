@@ -165,6 +165,8 @@ pub enum Forward {
     Nat,
     /// Direct server return within the link.
     DsrL2,
+    /// By the L7 path: worker processes of this host end the client's connection and make their own to the backends.
+    L7,
 }
 
 /// Whether weir puts the VIP's address on an interface and announces it.
@@ -285,6 +287,14 @@ pub struct Service {
     pub health: Option<Arc<HealthCheck>>,
     /// Where the VIP is registered.
     pub publish: Vec<Arc<Publish>>,
+}
+
+impl Service {
+    /// Whether the data path itself sends its packets to backends: else they end at this host.
+    #[must_use]
+    pub const fn is_forwarded(&self) -> bool {
+        !matches!(self.forward, Forward::L7)
+    }
 }
 
 /// Source-NAT pool of the configuration; empty address lists mean the egress interface's own address.

@@ -22,7 +22,8 @@ fn walk(command: &Command, path: &str, page: &str, missing: &mut Vec<String>) {
             missing.push(format!("{path} --{flag}"));
         }
     }
-    for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+    let told = |subcommand: &&Command| subcommand.get_name() != "help" && !subcommand.is_hide_set();
+    for subcommand in command.get_subcommands().filter(told) {
         walk(subcommand, &format!("{path} {}", subcommand.get_name()), page, missing);
     }
 }

@@ -46,7 +46,7 @@ fn examples_load_without_a_warning() {
 #[test]
 fn the_unit_file_is_sound() {
     let text = std::fs::read_to_string(root().join("packaging/weir.service")).unwrap();
-    assert!(text.contains("Type=notify") && text.contains("KillMode=mixed") && !text.contains("ExecStop"));
+    assert!(text.contains("Type=notify") && text.contains("KillMode=process") && !text.contains("ExecStop"));
     // The binary of the unit is not installed here, so the check runs on a copy that names one that is.
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("weir.service");

@@ -9,6 +9,11 @@ pub use traffic::Traffic;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// A client's address.
+pub fn client(v6: bool, number: u8) -> IpAddr {
+    host(v6, CLIENT, number)
+}
+
 /// Addresses by role; few, so that packets meet often.
 fn host(v6: bool, role: u8, number: u8) -> IpAddr {
     if v6 {

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use proxy_common::{Class, Reason};
+use proxy_common::{Class, Reason, config_flag};
+use tests::host::Host;
 use tests::object::Object;
 use tests::random::{self, Traffic};
 use tests::rng::Rng;
 use tests::trial::{Trial, hex};
-use tests::world::World;
+use tests::world::{World, mapped};
 
 /// Packets over each random setting.
 const PACKETS_PER_WORLD: u64 = 2_000;
@@ -57,6 +58,31 @@ fn library_and_oracle_agree_while_time_passes() {
         go(&mut trial, world, rng, Some(60), &format!("seed {seed}, settings {number}"), &mut seen);
     }
     reaches_everything(packets, &seen, &[Reason::HelperFailed]);
+}
+
+/// Socket look-up asks the lists by another way than packets do.
+#[test]
+fn may_connect_is_the_lists_word() {
+    let seed = seed();
+    println!("WEIR_SEED={seed}");
+    let (mut yes, mut no) = (0, 0);
+    for number in 0..200 {
+        let mut rng = Rng::new(seed.wrapping_add(number));
+        let world = random::world(&mut rng);
+        let host = Host::new(&world, 8, 0);
+        for v6 in [false, true] {
+            for last in 0..12 {
+                let src = random::client(v6, last);
+                let default = world.config.flags & config_flag::SERVICE_DEFAULT_DROP == 0;
+                let expected =
+                    world.winner(|prefix| prefix.contains(&src), true).map_or(default, |(_, drops)| !drops);
+                let found = proxy_ebpf::may_connect(&host.tables, &mapped(src), !v6);
+                assert_eq!(found, expected, "seed {seed}, settings {number}: {src}");
+                if found { yes += 1 } else { no += 1 }
+            }
+        }
+    }
+    assert!(yes > 100 && no > 100, "{yes} may, {no} may not");
 }
 
 /// Long runs meet every reason but a fault of weir's own: else the traffic proves less than it seems to.

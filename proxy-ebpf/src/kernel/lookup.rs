@@ -5,20 +5,39 @@ use aya_ebpf::bindings::{bpf_sk_lookup, sk_action};
 use aya_ebpf::programs::SkLookupContext;
 use proxy_common::{Addr, Mode, Port, ServiceKey, limits, proto};
 
-use super::{maps, tables};
+use proxy_ebpf::Tables as _;
+
+use super::maps;
+use super::tables::KernelTables;
 
 /// One look-up: of a packet that belongs to no connection and no half-open one.
 #[inline(always)]
 pub(crate) fn run(ctx: &SkLookupContext) -> u32 {
+    let tables = KernelTables { ctx: core::ptr::null_mut() };
     match wanted(ctx.lookup) {
-        Some((addr, port, family)) if is_l7(addr, port) => assign(ctx, family),
+        // XDP has asked the same for what came by an interface that weir is attached to, and nobody for all else.
+        Some(wanted) if is_l7(&tables, &wanted) => {
+            if proxy_ebpf::may_connect(&tables, &wanted.src, wanted.family == V4) {
+                assign(ctx, wanted.family)
+            } else {
+                sk_action::SK_DROP
+            }
+        }
         _ => sk_action::SK_PASS,
     }
 }
 
-/// Destination of a TCP packet: address, port, and the family's number in `weir_listeners`.
+/// A TCP packet to this host.
+struct Wanted {
+    src: Addr,
+    dst: Addr,
+    port: Port,
+    /// The family's number in `weir_listeners`.
+    family: u32,
+}
+
 #[inline(always)]
-fn wanted(lookup: *mut bpf_sk_lookup) -> Option<(Addr, Port, u32)> {
+fn wanted(lookup: *mut bpf_sk_lookup) -> Option<Wanted> {
     // SAFETY: fields of this program's own context, each read by itself: the verifier knows no wider access.
     let (family, protocol, port) = unsafe {
         (
@@ -35,33 +54,50 @@ fn wanted(lookup: *mut bpf_sk_lookup) -> Option<(Addr, Port, u32)> {
     match family {
         AF_INET => {
             // SAFETY: as above.
-            let addr = unsafe { (&raw const (*lookup).local_ip4).read_volatile() };
-            Some((Addr::v4(addr.to_ne_bytes()), port, 0))
+            let (src, dst) = unsafe {
+                (
+                    (&raw const (*lookup).remote_ip4).read_volatile(),
+                    (&raw const (*lookup).local_ip4).read_volatile(),
+                )
+            };
+            Some(Wanted {
+                src: Addr::v4(src.to_ne_bytes()),
+                dst: Addr::v4(dst.to_ne_bytes()),
+                port,
+                family: V4,
+            })
         }
         AF_INET6 => {
-            // SAFETY: as above, word by word.
-            let words: [u32; 4] = unsafe {
-                let at = (&raw const (*lookup).local_ip6).cast::<u32>();
-                [
-                    at.read_volatile(),
-                    at.add(1).read_volatile(),
-                    at.add(2).read_volatile(),
-                    at.add(3).read_volatile(),
-                ]
-            };
-            let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = words.map(u32::to_ne_bytes);
-            Some((Addr::v6([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]), port, 1))
+            // SAFETY: the context is this program's own.
+            let (src, dst) =
+                unsafe { (v6(&raw const (*lookup).remote_ip6), v6(&raw const (*lookup).local_ip6)) };
+            Some(Wanted { src, dst, port, family: V6 })
         }
         _ => None,
     }
 }
 
+/// An IPv6 address of the context, word by word.
+///
+/// # Safety
+/// `at` must be a field of the program's context.
+#[inline(always)]
+unsafe fn v6(at: *const [u32; 4]) -> Addr {
+    let at = at.cast::<u32>();
+    // SAFETY: the four words of the field.
+    let words: [u32; 4] = unsafe {
+        [at.read_volatile(), at.add(1).read_volatile(), at.add(2).read_volatile(), at.add(3).read_volatile()]
+    };
+    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = words.map(u32::to_ne_bytes);
+    Addr::v6([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+}
+
 /// Whether the port's service, else the address's service for every port, is one of mode `l7`: as the packet's decision
 /// asks.
 #[inline(always)]
-fn is_l7(addr: Addr, port: Port) -> bool {
-    let mut key = ServiceKey::new(addr, port, proto::TCP);
-    let mode = |key: &ServiceKey| tables::service(key).map(|service| service.mode);
+fn is_l7(tables: &KernelTables, wanted: &Wanted) -> bool {
+    let mut key = ServiceKey::new(wanted.dst, wanted.port, proto::TCP);
+    let mode = |key: &ServiceKey| tables.service(key).map(|service| service.mode);
     let found = mode(&key).or_else(|| {
         key.port = Port::default();
         mode(&key)
@@ -81,5 +117,7 @@ fn assign(ctx: &SkLookupContext, family: u32) -> u32 {
     sk_action::SK_DROP
 }
 
+const V4: u32 = 0;
+const V6: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;

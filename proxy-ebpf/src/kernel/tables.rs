@@ -77,7 +77,10 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
-        service(key)
+        let mut words = MaybeUninit::uninit();
+        let key = service_key(&mut words, key);
+        // SAFETY: as above; an update replaces the element whole.
+        unsafe { maps::weir_services.get(key) }
     }
 
     #[inline(always)]
@@ -101,16 +104,6 @@ impl Tables for KernelTables {
         let mut hop = FibHop { ifindex, dst_mac: AlignedMac([0; 6]), src_mac: AlignedMac([0; 6]) };
         look_up_fib(self.ctx, from, to, is_v4, &mut hop).then_some(hop)
     }
-}
-
-/// A service.
-#[inline(always)]
-pub(super) fn service<'a>(key: &ServiceKey) -> Option<&'a ServiceValue> {
-    let mut words = MaybeUninit::uninit();
-    let key = service_key(&mut words, key);
-    // SAFETY: an update replaces the element whole, and the map is not preallocated: an element under a reader is not
-    // used again before its grace period is over.
-    unsafe { maps::weir_services.get(key) }
 }
 
 /// Room for an LPM key: the length in bits, then the address. Written by words: the compiler would otherwise write an IPv6

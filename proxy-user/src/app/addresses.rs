@@ -22,7 +22,8 @@ pub(super) async fn own(netlink: &Netlink) -> Result<BTreeSet<IpAddr>> {
 pub(super) async fn local_backends(netlink: &Netlink, desired: &Desired) -> Result<Option<String>> {
     let own = own(netlink).await?;
     let vips: BTreeSet<IpAddr> = desired.services.values().map(|service| service.vip.addr).collect();
-    Ok(desired.services.iter().find_map(|(name, service)| {
+    let mut forwarded = desired.services.iter().filter(|(_, service)| service.is_forwarded());
+    Ok(forwarded.find_map(|(name, service)| {
         let backend = service.backends.keys().find(|backend| own.contains(&backend.addr) && !vips.contains(&backend.addr))?;
         Some(format!(
             "service {name:?}: backend {} is this host itself, and XDP cannot forward to its own host: run the backend on \

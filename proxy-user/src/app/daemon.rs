@@ -16,6 +16,7 @@ use super::discovery::Discovery;
 use super::endpoints::Laid;
 use super::handover::{self, Offer};
 use super::interfaces::Ports;
+use super::l7::L7;
 use super::{addresses, remove_pins, start};
 use crate::catalog::{ApiState, Refusal};
 use crate::cli::run::RunArgs;
@@ -88,6 +89,7 @@ pub(super) struct Daemon {
     pub(super) set_back: BTreeMap<String, String>,
     pub(super) offer: Offer,
     pub(super) tasks: JoinSet<()>,
+    pub(super) l7: L7,
     pub(super) _lock: Lock,
 }
 
@@ -177,6 +179,7 @@ impl Daemon {
                         // A large table is not walked all the time.
                         next_sweep = Instant::now() + SWEEP.max(took * 20);
                         self.ports.verify();
+                        self.verify_l7().await;
                     }
                     self.times_up(settle_at).await;
                     settle_at = self.settle_at();
@@ -304,6 +307,7 @@ impl Daemon {
             *addresses = wanted;
             changed
         });
+        self.publish_l7();
         Ok(written)
     }
 
@@ -366,6 +370,7 @@ impl Daemon {
         // While packets still reach the backends, so that no consumer meets a VIP that nobody serves.
         self.discovery.withdraw().await;
         remove_pins(self.kernel.pins_owned(), &mut answer);
+        self.detach_l7(&mut answer).await;
         addresses::remove_all(&mut self.announcer, &mut answer).await;
         answer
     }

@@ -12,12 +12,15 @@ mod endpoints;
 mod handover;
 mod interfaces;
 mod journal;
+mod l7;
 mod log;
 mod publications;
 mod request;
 mod start;
 mod stats;
 mod view;
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -26,6 +29,7 @@ use crate::cli::run::{Places, RunArgs};
 use crate::control::types::DetachAnswer;
 use crate::kernel::bpffs::{BpffsError, PinDir};
 use crate::kernel::{links, lock};
+use crate::l7::process::workers;
 use crate::net::announce::Announcer;
 use crate::net::netlink::Netlink;
 
@@ -45,21 +49,36 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         // Before anything else: a signal during the start must not end weir in the middle of it.
         let signals = daemon::Signals::catch()?;
         let places = args.places.clone();
-        let mut daemon = start::start(args, loaded).await.inspect_err(|_| tidy(&places))?;
+        let mut daemon = match start::start(args, loaded).await {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                tidy(&places).await;
+                return Err(error);
+            }
+        };
         daemon.run(signals).await
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
+/// Starts logging as the daemon does, for an L7 worker, which shares its standard error.
+pub(crate) fn log_as_worker() {
+    log::init(false, false);
+}
+
 /// After a start that failed: maps that no attached program uses are nobody's, and of no use to the next start.
-fn tidy(places: &Places) {
+async fn tidy(places: &Places) {
     let Ok(_lock) = lock::acquire(&places.run_dir()) else { return };
     let Ok(pins) = PinDir::open(&pin_path(places)) else { return };
-    if links::list(&pins).is_ok_and(|links| links.is_empty())
-        && let Err(error) = links::detach_all(pins)
-    {
+    if !links::list(&pins).is_ok_and(|links| links.is_empty()) {
+        return;
+    }
+    if let Err(error) = links::detach_all(pins) {
         tracing::warn!(%error, "the pins of the failed start stay");
+    }
+    if let Err(error) = workers::stop_left_behind(&places.run_dir(), Duration::ZERO).await {
+        tracing::warn!(%error, "the L7 workers of the failed start stay");
     }
 }
 
@@ -80,6 +99,7 @@ pub fn detach(places: &Places) -> anyhow::Result<DetachAnswer> {
             Err(error) => answer.left.push(error.to_string()),
         }
         let netlink = Netlink::open()?;
+        l7::detach(&run_dir, &netlink, &mut answer).await;
         addresses::remove_all(&mut Announcer::new(netlink), &mut answer).await;
         Ok(answer)
     })

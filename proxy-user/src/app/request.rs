@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::apply::Acl;
 use super::daemon::{Daemon, Next, Number};
 use super::endpoints::Laid;
-use super::{addresses, start};
+use super::{addresses, l7, start};
 use crate::catalog::{self, Change, Merged, Refusal};
 use crate::control::door::Request;
 use crate::control::types::{Applied, Code, ExplainAnswer, ExplainQuery, Peer, ReloadAnswer, Warning};
@@ -93,6 +93,7 @@ impl Daemon {
         let before = self.put(laid, Number::Next).await?;
         if let Err(error) = prepared.commit() {
             self.put_back(before).await;
+            self.follow_l7().await;
             return Err(store(error));
         }
         self.state.api = changed.api;
@@ -101,6 +102,7 @@ impl Daemon {
         }
         self.record(Origin::Api, Some(by), what);
         self.follow_addresses().await;
+        self.follow_l7().await;
         self.want_endpoints();
         self.publish();
         applied.generation = self.state.generation;
@@ -110,11 +112,18 @@ impl Daemon {
     /// Puts another merged state in force and answers the one before; on failure that one is put back.
     async fn put(&mut self, laid: Laid, number: Number) -> Result<Laid, Refusal> {
         self.learn_ways(&laid.merged, NEW_WAYS).await;
+        let wanted = l7::snapshot(&laid.merged.desired, self.state.generation + 1);
         let before = std::mem::replace(&mut self.state.laid, laid);
+        if let Err(error) = self.prepare_l7(wanted).await {
+            self.put_back(before).await;
+            self.follow_l7().await;
+            return Err(Refusal::new(Code::KernelRefused, format!("{error:#}")));
+        }
         match self.apply_desired(number).await {
             Ok(_) => Ok(before),
             Err(refusal) => {
                 self.put_back(before).await;
+                self.follow_l7().await;
                 Err(refusal)
             }
         }
@@ -213,6 +222,7 @@ impl Daemon {
         }
         self.reapply().await;
         self.follow_addresses().await;
+        self.follow_l7().await;
         let changed = self.state.generation != generation
             || *self.ports.wanted() != wanted_before
             || !registries.is_empty();

@@ -20,6 +20,7 @@ use super::discovery::Discovery;
 use super::endpoints::Laid;
 use super::handover::{self, Offer, Parcels};
 use super::interfaces::Ports;
+use super::l7::{self, L7};
 use super::{addresses, apply, daemon};
 use crate::catalog;
 use crate::cli::Failure;
@@ -123,6 +124,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
         set_back: BTreeMap::new(),
         offer: Offer::open(&run_dir)?,
         tasks: tokio::task::JoinSet::new(),
+        l7: L7::default(),
         _lock: lock,
     };
     // Opened before anything is applied: a start that cannot listen changes nothing in the kernel.
@@ -138,6 +140,7 @@ impl Daemon {
     /// Warm the maps, then bring the interfaces under the programs, then everything that follows.
     async fn first_apply(&mut self) -> Result<()> {
         self.state.generation = self.kernel.installed_generation();
+        self.prepare_l7(l7::snapshot(&self.state.laid.merged.desired, self.state.generation)).await?;
         self.apply_desired(Number::NextIfWritten)
             .await
             .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
@@ -159,6 +162,7 @@ impl Daemon {
         // Ways lead out of attached interfaces only, which are known now.
         self.apply_desired(Number::Same).await.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
         self.follow_addresses().await;
+        self.follow_l7().await;
         Ok(())
     }
 
@@ -216,11 +220,12 @@ struct Listeners {
     metrics: Option<tokio::net::TcpListener>,
 }
 
-/// The addresses of all backends.
+/// The addresses of all backends that the data path itself sends packets to.
 pub(super) fn backend_addresses(desired: &Desired) -> BTreeSet<IpAddr> {
     desired
         .services
         .values()
+        .filter(|service| service.is_forwarded())
         .flat_map(|service| service.backends.keys().map(|backend| backend.addr))
         .collect()
 }

@@ -10,7 +10,7 @@ use crate::control::registry;
 use crate::control::types::{BackendHealth, Condition, InterfaceStatus, Warning, XdpMode};
 use crate::kernel::attach::Mode;
 use crate::kernel::bpffs;
-use crate::model::BackendAddr;
+use crate::model::{BackendAddr, Service};
 use crate::net::follow::Ways;
 
 impl Daemon {
@@ -50,6 +50,7 @@ impl Daemon {
         let applied = Condition { name: "applied".into(), ok: error.is_none(), detail: error };
         let mut conditions = vec![attached, applied];
         conditions.extend(registry::condition(&self.discovery.snapshot()));
+        conditions.extend(self.l7_condition());
         conditions
     }
 
@@ -129,7 +130,7 @@ impl Daemon {
                 ));
             }
         }
-        if !self.state.laid.merged.desired.services.is_empty() {
+        if self.state.laid.merged.desired.services.values().any(Service::is_forwarded) {
             warnings.push(warning(
                 "local_clients",
                 "XDP sees what enters an interface: clients on this host itself do not reach the VIPs through weir".into(),
@@ -154,6 +155,11 @@ impl Daemon {
                 let uncovered =
                     matches!(ways.get(&backend.addr), Some(Ok(hop)) if !self.ports.covers(hop.ifindex));
                 let found = match ways.get(&backend.addr) {
+                    _ if !wanted.is_forwarded() => BackendHealth {
+                        up: true,
+                        detail: Some("reached by the L7 path, over the host's own routes".into()),
+                        ..BackendHealth::default()
+                    },
                     Some(Ok(_)) if uncovered => BackendHealth {
                         detail: Some(
                             "its way leads out of an interface that weir is not attached to: add it to the configuration".into(),

@@ -63,13 +63,14 @@ async fn network(loaded: &Loaded, ours: &BTreeSet<u32>) -> Result<Vec<Finding>, 
     let netlink = Netlink::open()?;
     let mut findings = interfaces(loaded, ours, &link::list(&netlink).await?);
     for (name, service) in &loaded.desired.services {
-        for backend in service.backends.keys() {
+        for backend in service.backends.keys().filter(|_| service.is_forwarded()) {
             if let Err(cause) = nexthop::way(&netlink, backend.addr).await? {
                 findings.push(no_way(name, backend, &cause));
             }
         }
     }
-    let vips: BTreeSet<IpAddr> = loaded.desired.services.values().map(|service| service.vip.addr).collect();
+    let forwarded = loaded.desired.services.values().filter(|service| service.is_forwarded());
+    let vips: BTreeSet<IpAddr> = forwarded.map(|service| service.vip.addr).collect();
     if !vips.is_empty() {
         findings.push(warning(
             "env.local_clients",

@@ -107,6 +107,9 @@ pub enum Command {
     Completion(completion::CompletionArgs),
     /// Version of this binary
     Version,
+    /// A worker of the L7 path; started by the daemon, never by hand
+    #[command(name = "l7-worker", hide = true)]
+    L7Worker,
 }
 
 /// Runs the command line of this process.
@@ -149,6 +152,10 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Some(Command::Metrics) => daemon::metrics(global, output),
         Some(Command::Completion(args)) => completion::completion(&args, &mut Cli::command(), output),
         Some(Command::Version) => daemon::version(output),
+        Some(Command::L7Worker) => {
+            crate::app::log_as_worker();
+            crate::l7::process::entry::run().map_err(|error| Failure::Failed(error.to_string()))
+        }
     }
 }
 

@@ -75,6 +75,8 @@ codes! {
     BackendPortZero = "config.backend_port_zero",
     /// A backend's port differs from the VIP's in a mode that cannot change ports.
     DsrPort = "config.dsr_port",
+    /// A UDP service in a mode that serves TCP only.
+    L7Protocol = "config.l7_protocol",
     /// A service without a backend that takes new flows.
     NoBackends = "config.no_backends",
     /// A backend's own address is on a deny list.

@@ -217,7 +217,8 @@ pub(super) struct RawService {
     /// that has no service of its own.
     pub(super) vip: At<String>,
     /// Forwarding mode. `nat` rewrites both addresses and needs nothing of the backends; `dsr-l2` changes only the MAC
-    /// addresses, so backends share a link with weir, hold the VIP on a loopback and answer the client themselves.
+    /// addresses, so backends share a link with weir, hold the VIP on a loopback and answer the client themselves; `l7`
+    /// (TCP only) ends the client's connection in worker processes on this host, which make their own to the backends.
     #[schemars(extend("default" = "nat"))]
     pub(super) forward: Option<Forward>,
     /// `address` makes weir add the VIP to an interface and announce it; `none` leaves that to routing.

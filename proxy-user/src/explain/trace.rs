@@ -97,13 +97,17 @@ impl Trace<'_> {
         .to_owned()
     }
 
-    /// Whether an entry of the flow table decided.
+    /// Who knows the packet's flow: an entry of the flow table, or this host.
     fn known_flow(&self) -> Option<String> {
         let found = self.scene.flows.iter().any(|(key, _)| *key == self.key);
         match self.outcome.reason {
             Reason::NatReply => Some("an answer of a NAT flow: back to its client, above the ACL".to_owned()),
             Reason::Nat if found => Some("the flow is known: it stays with its backend".to_owned()),
             Reason::Nat => Some("a new flow: it would take an entry and a source-NAT port".to_owned()),
+            Reason::Deliver => Some(
+                "to this host, where socket look-up gives its connection to a worker of the L7 path"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Pins of XDP links: what is attached, told by the pins alone, with or without a daemon.
+//! Pins of links: what is attached, told by the pins alone, with or without a daemon.
 
 use std::io;
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ pub fn detach_all(pins: PinDir) -> Result<Vec<String>, LinksError> {
     Ok(attached)
 }
 
-fn detach_pin(pins: &PinDir, pin: &str) -> Result<(), LinksError> {
+pub(super) fn detach_pin(pins: &PinDir, pin: &str) -> Result<(), LinksError> {
     let path = pins.pin(pin);
     match sys::link_detach(&path) {
         Ok(()) => {}
@@ -174,6 +174,8 @@ fn parse_pin(pin: &str) -> Option<(u32, u32, String)> {
 }
 
 const PREFIX: &str = "link-";
+/// Pin of the link of socket look-up. With the prefix of the others, so that whatever removes all removes it too.
+pub(super) const LOOKUP: &str = "link-lookup";
 const MAP_PREFIXES: [&str; 2] = ["weir_", "stats_"];
 
 #[cfg(test)]

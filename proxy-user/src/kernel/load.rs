@@ -64,7 +64,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The object is not one of weir's.
-    #[error("the kernel object has no XDP program `{0}`: it belongs to another build of weir")]
+    #[error("the kernel object has no program `{0}`: it belongs to another build of weir")]
     NoProgram(&'static str),
     /// The object cannot be read.
     #[error("the kernel object cannot be read: {0}")]
@@ -89,13 +89,7 @@ pub fn load(object: &[u8], pins: &PinDir, capacity: &Capacity, slot: u32) -> Res
     if pinned == Pinned::Nothing {
         schema::clear(pins)?;
     }
-    let mut loader = EbpfLoader::new();
-    loader.override_global("INTERFACE_SLOT", &slot, true);
-    for spec in schema::specs(capacity) {
-        loader.map_pin_path(spec.name, pins.pin(spec.name));
-        loader.map_max_entries(spec.name, spec.entries);
-    }
-    let ebpf = loader.load(object).map_err(explain)?;
+    let ebpf = open(object, pins, capacity, slot)?;
     if pinned == Pinned::Nothing {
         schema::stamp(pins)
             .map_err(|error| refused("map weir_schema", errno_of(&error), &error.to_string()))?;
@@ -105,6 +99,17 @@ pub fn load(object: &[u8], pins: &PinDir, capacity: &Capacity, slot: u32) -> Res
     let mut loaded = Loaded { ebpf, program: PROGRAM, slot };
     loaded.load_programs()?;
     Ok(loaded)
+}
+
+/// The object over the pinned maps; those that are missing are made and pinned. No program is loaded yet.
+pub(super) fn open(object: &[u8], pins: &PinDir, capacity: &Capacity, slot: u32) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global("INTERFACE_SLOT", &slot, true);
+    for spec in schema::specs(capacity) {
+        loader.map_pin_path(spec.name, pins.pin(spec.name));
+        loader.map_max_entries(spec.name, spec.entries);
+    }
+    loader.load(object).map_err(explain)
 }
 
 impl Loaded {
@@ -250,7 +255,7 @@ fn explain(error: EbpfError) -> LoadError {
     }
 }
 
-fn explain_program(name: &'static str, error: ProgramError) -> LoadError {
+pub(super) fn explain_program(name: &'static str, error: ProgramError) -> LoadError {
     let code = errno_of(&error);
     let ProgramError::LoadError { verifier_log, .. } = &error else {
         return refused(&format!("program `{name}`"), code, &error.to_string());

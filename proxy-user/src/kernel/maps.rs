@@ -169,7 +169,7 @@ pub(super) fn found<V: Pod>(
     }
 }
 
-fn open<M: TryFrom<Map, Error = MapError>>(pins: &PinDir, name: &str) -> Result<M, MapsError> {
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(pins: &PinDir, name: &str) -> Result<M, MapsError> {
     MapData::from_pin(pins.pin(name)).and_then(Map::from_map_data).and_then(M::try_from).map_err(|error| {
         let reason = errno_of(&error).map_or_else(|| error.to_string(), |code| words(Some(code)));
         MapsError::Open { path: pins.pin(name), reason }

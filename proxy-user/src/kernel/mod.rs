@@ -18,6 +18,7 @@ pub mod grace;
 pub mod links;
 pub mod load;
 pub mod lock;
+pub mod lookup;
 pub mod maps;
 pub mod read;
 pub mod schema;

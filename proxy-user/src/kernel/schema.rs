@@ -112,9 +112,12 @@ pub fn check(pins: &PinDir, capacity: &Capacity) -> Result<Pinned, SchemaError> 
         other => return Err(other_version(pins, other)),
     }
     for spec in specs(capacity) {
-        let info = info(pins, spec.name)?
-            .ok_or_else(|| SchemaError::Missing { map: spec.name, dir: pins.path().to_owned() })?;
-        spec.compare(&info, pins)?;
+        match info(pins, spec.name)? {
+            Some(info) => spec.compare(&info, pins)?,
+            // Came after version 1 of the layout: a set without it is whole, and it is made at load.
+            None if spec.name == LISTENERS => {}
+            None => return Err(SchemaError::Missing { map: spec.name, dir: pins.path().to_owned() }),
+        }
     }
     Ok(Pinned::Whole)
 }
@@ -152,8 +155,8 @@ pub(super) fn stamp(pins: &PinDir) -> Result<(), MapError> {
 
 /// The maps of the data path.
 #[must_use]
-pub fn specs(capacity: &Capacity) -> [MapSpec; 22] {
-    use MapType::{Array, Hash, LpmTrie, PerCpuArray};
+pub fn specs(capacity: &Capacity) -> [MapSpec; 23] {
+    use MapType::{Array, Hash, LpmTrie, PerCpuArray, SockMap};
     let reasons = limits::INTERFACES * limits::REASON_SLOTS;
     [
         spec::<u32, ConfigValue>(CONFIG, Array, 1),
@@ -174,6 +177,7 @@ pub fn specs(capacity: &Capacity) -> [MapSpec; 22] {
         spec::<u32, CacheLine>(CACHE, Array, limits::CACHE_LINES),
         spec::<u32, BudgetValue>(BUDGET, Array, limits::SERVICES),
         spec::<u32, BudgetValue>(SPENT, PerCpuArray, 1),
+        spec::<u32, u32>(LISTENERS, SockMap, 2 * limits::LISTENERS),
         spec::<u32, Count>(STATS_REASONS, PerCpuArray, reasons),
         spec::<u32, Count>(STATS_LISTS, PerCpuArray, limits::LISTS),
         spec::<u32, TrafficCount>(STATS_SERVICES, PerCpuArray, limits::SERVICES),
@@ -292,6 +296,7 @@ pub(super) const FLOWS: &str = "weir_flows";
 pub(super) const CACHE: &str = "weir_cache";
 pub(super) const BUDGET: &str = "weir_budget";
 pub(super) const SPENT: &str = "weir_spent";
+pub(super) const LISTENERS: &str = "weir_listeners";
 pub(super) const STATS_REASONS: &str = "stats_reasons";
 pub(super) const STATS_LISTS: &str = "stats_lists";
 pub(super) const STATS_SERVICES: &str = "stats_services";

@@ -1,5 +1,6 @@
-//! The bpf system calls that aya 0.14 does not offer: whom a pinned link belongs to, and reading maps in batches; and the
-//! descriptors that a service manager passes. The only unsafe code of this crate.
+//! The bpf system calls that aya 0.14 does not offer: whom a pinned link belongs to, another program for a link that is
+//! not XDP's, and reading maps in batches; and the descriptors that a service manager passes. The only unsafe code of
+//! this crate.
 
 use std::ffi::{CString, c_long};
 use std::io;
@@ -34,11 +35,50 @@ pub(crate) fn inherited() -> Vec<(String, OwnedFd)> {
     passed.map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) })).collect()
 }
 
+/// What the kernel says about a link to a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NamespaceLinkInfo {
+    /// Id of the program that it runs.
+    pub(super) program_id: u32,
+    /// Inode of the namespace; 0 when it is gone and the link with it.
+    pub(super) namespace: u32,
+}
+
 /// Reads a pinned XDP link.
 ///
 /// # Errors
 /// The system call's; `InvalidData` if the pin is not an XDP link.
 pub(super) fn link_info(pin: &Path) -> io::Result<LinkInfo> {
+    let info = raw_link_info(pin, LINK_TYPE_XDP)?;
+    Ok(LinkInfo { program_id: info.program_id, ifindex: info.place })
+}
+
+/// Reads a pinned link to a network namespace.
+///
+/// # Errors
+/// The system call's; `InvalidData` if the pin is another kind of link.
+pub(super) fn namespace_link_info(pin: &Path) -> io::Result<NamespaceLinkInfo> {
+    let info = raw_link_info(pin, LINK_TYPE_NAMESPACE)?;
+    Ok(NamespaceLinkInfo { program_id: info.program_id, namespace: info.place })
+}
+
+/// Swaps the program of a pinned link, which aya offers for XDP only.
+///
+/// # Errors
+/// The system call's.
+pub(super) fn link_update(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
+    let link = object_get(pin)?;
+    let mut attr = UpdateAttr {
+        link: link.as_raw_fd().cast_unsigned(),
+        program: program.as_raw_fd().cast_unsigned(),
+        flags: 0,
+        expected: 0,
+    };
+    // SAFETY: `UpdateAttr` is the layout of this command, and has no pointer.
+    unsafe { bpf(LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+fn raw_link_info(pin: &Path, kind: u32) -> io::Result<RawLinkInfo> {
     let link = object_get(pin)?;
     let mut info = RawLinkInfo::default();
     let mut attr = InfoAttr {
@@ -48,10 +88,10 @@ pub(super) fn link_info(pin: &Path) -> io::Result<LinkInfo> {
     };
     // SAFETY: `InfoAttr` is the layout of this command; `info` points at `info_len` writable bytes that live on.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    if info.kind != LINK_TYPE_XDP {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
+    if info.kind != kind {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "another kind of link"));
     }
-    Ok(LinkInfo { program_id: info.program_id, ifindex: info.ifindex })
+    Ok(info)
 }
 
 /// Detaches a pinned link at once. Removing its pin alone does that too, but some milliseconds later, and only if no
@@ -233,6 +273,15 @@ struct DetachAttr {
     fd: u32,
 }
 
+/// `BPF_LINK_UPDATE`.
+#[repr(C)]
+struct UpdateAttr {
+    link: u32,
+    program: u32,
+    flags: u32,
+    expected: u32,
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 struct InfoAttr {
@@ -254,7 +303,8 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// `struct bpf_link_info` up to the XDP part of its union, which begins at a multiple of 8.
+/// `struct bpf_link_info` with the first word of its union, which begins at a multiple of 8: an XDP link's interface, a
+/// namespace link's inode.
 #[repr(C)]
 #[derive(Default)]
 struct RawLinkInfo {
@@ -262,7 +312,7 @@ struct RawLinkInfo {
     id: u32,
     program_id: u32,
     padding: u32,
-    ifindex: u32,
+    place: u32,
     tail: u32,
 }
 
@@ -270,7 +320,9 @@ const OBJ_GET: c_long = 7;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
 const MAP_LOOKUP_BATCH: c_long = 24;
 const MAP_UPDATE_BATCH: c_long = 26;
+const LINK_UPDATE: c_long = 29;
 const LINK_DETACH: c_long = 34;
+const LINK_TYPE_NAMESPACE: u32 = 5;
 const LINK_TYPE_XDP: u32 = 6;
 const LINK_INFO_SIZE: u32 = 24;
 /// Hash maps keep a u32 in the cursor, however short the key.

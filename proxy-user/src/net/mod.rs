@@ -7,6 +7,7 @@ pub mod follow;
 pub mod gratuitous;
 pub mod host;
 pub mod link;
+pub mod local;
 pub mod neighbour;
 pub mod netlink;
 pub mod nexthop;

@@ -56,7 +56,7 @@ pub(super) fn compile(
     let hop = ways.next_hops.get(&addr.addr);
     let range = match forward {
         Forward::Nat => snat.range(addr.addr, ways.source(addr.addr, known)),
-        Forward::DsrL2 => None,
+        Forward::DsrL2 | Forward::L7 => None,
     };
     let trouble = match (hop, forward) {
         (None, _) => Some(Trouble::Unreachable),

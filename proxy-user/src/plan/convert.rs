@@ -31,6 +31,7 @@ pub(super) fn mode(forward: Forward) -> Mode {
     match forward {
         Forward::Nat => Mode::Nat,
         Forward::DsrL2 => Mode::DsrL2,
+        Forward::L7 => Mode::L7,
     }
 }
 

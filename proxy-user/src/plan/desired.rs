@@ -115,7 +115,8 @@ fn wanted<'a>(input: &Input<'a>, installed: &Installed) -> Result<Vec<Wanted<'a>
     if services > usable(limits.services) {
         return Err(too_many(What::Services, services, usable(limits.services)));
     }
-    let backends = desired.services.values().map(|service| service.backends.len()).sum();
+    let forwarded = desired.services.values().filter(|service| service.is_forwarded());
+    let backends = forwarded.map(|service| service.backends.len()).sum();
     if backends > usable(limits.backends) {
         return Err(too_many(What::Backends, backends, usable(limits.backends)));
     }

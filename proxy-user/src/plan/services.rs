@@ -72,7 +72,9 @@ impl Compiler<'_> {
         let Wanted { name, service, key, id } = *wanted;
         let id = id.ok_or(PlanError::NoRoomBeside { what: What::Services, wanted: 1, free: 0 })?;
         let warnings = self.target.warnings.len();
-        let backends = self.place_backends(name, service, id)?;
+        // The L7 path finds its backends by the host's routes: they need no slot, and the service no ring.
+        let backends =
+            if service.is_forwarded() { self.place_backends(name, service, id)? } else { Vec::new() };
         let ring = self.place_ring(service.forward, &key, &backends).inspect_err(|_| {
             self.target.warnings.truncate(warnings);
         })?;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,6 +58,10 @@ impl Places {
         Self { dir }
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.dir.join("weir.toml")
     }
@@ -68,7 +72,11 @@ impl Places {
 
     /// The command line of a daemon at these places.
     pub(crate) fn run(&self, args: &[&str]) -> Command {
-        let mut command = self.command();
+        self.run_of(Path::new(env!("CARGO_BIN_EXE_weir")), args)
+    }
+
+    fn run_of(&self, binary: &Path, args: &[&str]) -> Command {
+        let mut command = of(binary);
         command.arg("run").args(args);
         command.arg("--run-dir").arg(self.run_dir()).arg("--state-dir").arg(self.dir.join("state"));
         command
@@ -90,10 +98,22 @@ impl Places {
 
     /// Starts a daemon with these arguments.
     pub(crate) fn spawn(&self, args: &[&str]) -> Daemon {
+        self.spawn_of(Path::new(env!("CARGO_BIN_EXE_weir")), args)
+    }
+
+    fn spawn_of(&self, binary: &Path, args: &[&str]) -> Daemon {
         let log = self.dir.join(format!("log-{}", fs::read_dir(&self.dir).unwrap().count()));
-        let mut command = self.run(args);
+        let mut command = self.run_of(binary, args);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         Daemon { child: command.spawn().unwrap(), places: self.clone(), log }
+    }
+
+    /// Starts a daemon from a copy of the binary, which counts as another build.
+    pub(crate) fn start_copy(&self) -> Daemon {
+        let copy = self.dir.join("weir-copy");
+        fs::copy(env!("CARGO_BIN_EXE_weir"), &copy).unwrap();
+        let config = self.config();
+        self.spawn_of(&copy, &["--config", config.to_str().unwrap()]).wait_ready()
     }
 
     /// Runs a daemon that is expected to end by itself.
@@ -129,12 +149,16 @@ impl Places {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.env_remove("WEIR_LOG");
-        // SAFETY: prctl is a system call and allocates nothing, which is what may run between fork and exec.
-        unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
-        command
+        of(Path::new(env!("CARGO_BIN_EXE_weir")))
     }
+}
+
+fn of(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.env_remove("WEIR_LOG");
+    // SAFETY: prctl is a system call and allocates nothing, which is what may run between fork and exec.
+    unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
+    command
 }
 
 impl Daemon {

@@ -14,6 +14,10 @@ mod dsr;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod l7;
+#[cfg(test)]
+mod l7_bed;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod nat;

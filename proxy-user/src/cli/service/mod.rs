@@ -96,6 +96,8 @@ pub enum ForwardArg {
     Nat,
     /// Direct server return within the link: the backend holds the VIP
     DsrL2,
+    /// By worker processes on this host, which end the connection and make their own to the backend
+    L7,
 }
 
 /// Address handling on the command line.
@@ -255,6 +257,7 @@ fn put_of(args: &AddArgs) -> Result<ServicePut, Failure> {
         forward: match args.forward {
             ForwardArg::Nat => Forward::Nat,
             ForwardArg::DsrL2 => Forward::DsrL2,
+            ForwardArg::L7 => Forward::L7,
         },
         announce: match args.announce {
             AnnounceArg::Address => Announce::Address,

@@ -180,6 +180,7 @@ pub(super) fn mode_word(forward: Forward) -> &'static str {
     match forward {
         Forward::Nat => "nat",
         Forward::DsrL2 => "dsr-l2",
+        Forward::L7 => "l7",
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Found, View, unusable};
 use crate::config::bounds;
 use crate::config::parse;
 use crate::config::problem::{Code, Locus};
-use crate::model::{AdminState, BackendAddr, Forward, Service};
+use crate::model::{AdminState, BackendAddr, Forward, Protocol, Service};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     capacity(view, found);
@@ -35,6 +35,11 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
             }
         }
         takes_flows(name, service, found);
+        if service.forward == Forward::L7 && service.vip.protocol == Protocol::Udp {
+            let message = format!("the L7 path serves TCP, and VIP {} is UDP", service.vip);
+            let hint = "use forward = \"nat\", or a tcp VIP";
+            found.error(Code::L7Protocol, Locus::Vip(name.clone()), message, hint);
+        }
     }
 }
 
@@ -96,7 +101,7 @@ fn check_backend(
         let hint = "name the address of the server behind it";
         found.conflict(Code::BackendIsVip, at(), Locus::Vip((*owner).to_owned()), message, hint);
     }
-    if backend.addr.is_ipv4() != vip.addr.is_ipv4() {
+    if service.is_forwarded() && backend.addr.is_ipv4() != vip.addr.is_ipv4() {
         let (of, vip_family) = (family(backend.addr), family(vip.addr));
         let message =
             format!("backend {backend} is {of} and VIP {vip} is {vip_family}; weir does not translate");
@@ -138,12 +143,13 @@ fn capacity(view: &View<'_>, found: &mut Found) {
         let hint = format!("{max} is the most; take some out");
         found.error(Code::TooMany, Locus::Service(last.clone()), message, hint);
     };
-    let backends = view.services.values().map(|s| s.backends.len()).sum();
+    let forwarded = || view.services.values().filter(|s| s.is_forwarded());
+    let backends = forwarded().map(|s| s.backends.len()).sum();
     let mut addresses: Vec<_> = view.services.values().map(|s| s.vip.addr).collect();
     addresses.extend(view.snat_addresses);
     addresses.sort_unstable();
     addresses.dedup();
-    let blocks = view.services.values().filter(|s| !s.backends.is_empty());
+    let blocks = forwarded().filter(|s| !s.backends.is_empty());
     let blocks =
         blocks.map(|s| ring_length(s.backends.len()).div_ceil(limits::RING_BLOCK_SLOTS) as usize).sum();
     too_many("services", view.services.len(), limits::SERVICES);

@@ -76,8 +76,9 @@ fn backends() -> impl Strategy<Value = BTreeMap<BackendAddr, Backend>> {
     })
 }
 
-fn service() -> impl Strategy<Value = (bool, bool, BTreeMap<BackendAddr, Backend>)> {
-    (any::<bool>(), any::<bool>(), backends())
+fn service() -> impl Strategy<Value = (Forward, bool, BTreeMap<BackendAddr, Backend>)> {
+    let forward = prop_oneof![3 => Just(Forward::Nat), 3 => Just(Forward::DsrL2), 1 => Just(Forward::L7)];
+    (forward, any::<bool>(), backends())
 }
 
 fn next_hops() -> impl Strategy<Value = BTreeMap<IpAddr, NextHop>> {
@@ -109,7 +110,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
             world.desired.timeouts = Timeouts { settle: Duration::from_millis(500), ..Timeouts::default() };
             world.desired.snat.addresses =
                 (0..pool).map(|low| Ipv4Addr::new(203, 0, 113, low).into()).collect();
-            for (number, (nat, pass, backends)) in services {
+            for (number, (forward, pass, backends)) in services {
                 let vip = Vip {
                     protocol: Protocol::Tcp,
                     addr: Ipv4Addr::new(100, 64, 0, number / 2).into(),
@@ -117,7 +118,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                 };
                 let service = Service {
                     vip,
-                    forward: if nat { Forward::Nat } else { Forward::DsrL2 },
+                    forward,
                     announce: Announce::None,
                     unknown_port: if pass { UnknownPort::Pass } else { UnknownPort::Drop },
                     syn_budget: 10,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proxy_common::{BackendState, config_flag};
+use proxy_common::{BackendState, Mode, config_flag};
 
 use super::super::{Installed, Step, Trouble, What};
 use super::image::ring;
@@ -217,6 +217,21 @@ fn a_thousand_backends_are_planned_quickly() {
     let passed = begin.elapsed();
     assert!(matches!(plan.steps.as_slice(), [Step::SetBackend { .. }]), "{} steps", plan.steps.len());
     assert!(passed < Duration::from_secs(2), "{passed:?}");
+}
+
+#[test]
+fn an_l7_service_takes_no_ring_and_no_backend_slots_and_gives_back_those_of_its_mode_before() {
+    let mut world = World::default();
+    world.service("web", Forward::Nat, "198.51.100.1", &THREE);
+    let (nat, _) = world.apply(&Installed::default());
+    assert_eq!((nat.backends.len(), nat.rings.is_empty()), (3, false));
+    world.service("web", Forward::L7, "198.51.100.1", &THREE);
+    let (l7, plan) = world.apply(&nat);
+    let service = l7.services.values().next().unwrap();
+    assert_eq!((service.mode, service.ring), (Mode::L7 as u8, 0));
+    assert!(l7.backends.is_empty() && l7.rings.is_empty() && plan.warnings.is_empty());
+    assert!(plan.names.services["web"].backends.is_empty());
+    assert!(l7.filter.values().any(|word| *word != 0), "packets to its VIP are looked at");
 }
 
 #[test]

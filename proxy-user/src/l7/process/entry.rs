@@ -1,0 +1,61 @@
+//! A worker's beginning: `weir l7-worker`, started by the daemon and by nobody else.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::SocketType;
+
+use super::channel::{Channel, TO_WORKER, Waiting};
+use super::confine;
+use super::control::Control;
+use super::listeners::Pair;
+use super::message::{Start, ToWorker};
+use crate::l7::worker::{self, Listeners};
+
+/// Runs a worker until it is drained.
+///
+/// # Errors
+/// It was not started by a daemon, could not give up its privileges, or its body failed.
+pub fn run() -> io::Result<()> {
+    // Anything else may be somebody's terminal, which must not be set not to block.
+    if rustix::net::sockopt::socket_type(io::stdin()).ok() != Some(SocketType::SEQPACKET) {
+        return Err(invalid("standard input is no daemon's socket"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        let daemon = Waiting::new(Channel::new(socket, TO_WORKER)?)?;
+        let (start, control, pair) = started(&daemon).await?;
+        confine::confine(start.identity)?;
+        // The name that tools show; without it they show that of the link that was run.
+        let _ = rustix::thread::set_name(&CString::new(format!("weir-l7-{}", start.worker))?);
+        let (v4, v6) = pair.duplicate()?.into_listeners();
+        let (number, workers) = (start.worker, start.workers);
+        let control = Control::new(&start, control, pair, daemon)?;
+        worker::run(Listeners { number, workers, v4, v6 }, control).await
+    })
+}
+
+async fn started(daemon: &Waiting) -> io::Result<(Start, OwnedFd, Pair)> {
+    let received = tokio::time::timeout(PATIENCE, daemon.receive::<ToWorker>())
+        .await
+        .map_err(|_| invalid("nothing came"))?
+        .map_err(|error| invalid(&error.to_string()))?;
+    let ToWorker::Start(start) = received.message else {
+        return Err(invalid("the first message is another"));
+    };
+    let mut descriptors = received.descriptors.into_iter();
+    let control = descriptors.next().ok_or_else(|| invalid("no control socket came along"))?;
+    let pair = Pair::handed_back(start.families, descriptors.collect())?;
+    Ok((start, control, pair))
+}
+
+fn invalid(what: &str) -> io::Error {
+    let text = format!("{what}: `weir l7-worker` is started by `weir run`, not by hand");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// The daemon sends at once.
+const PATIENCE: Duration = Duration::from_secs(10);

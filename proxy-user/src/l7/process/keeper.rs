@@ -1,0 +1,248 @@
+//! Keeps one worker's place filled: starts it or takes it over, tells it each snapshot, hears its answers, and starts
+//! another when it ends. The listeners are the place's, not the process's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::life::{Life, told_to_stop};
+use super::listeners::Pair;
+use super::message::{FromWorker, Start, ToWorker};
+use super::places::Places;
+use crate::l7::stats::Stats;
+
+/// What the daemon knows of a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Its process; none between two.
+    pub pid: Option<i32>,
+    /// Whether an earlier daemon has started it.
+    pub adopted: bool,
+    /// Times that it had to be started again.
+    pub restarts: u64,
+    /// Generation of the snapshot that it serves by.
+    pub generation: Option<u64>,
+    /// The snapshot that it refused last, and why, until it takes one.
+    pub refused: Option<(u64, String)>,
+    /// Why it is not there.
+    pub trouble: Option<String>,
+    /// What it counted last.
+    pub stats: Option<Stats>,
+}
+
+/// Views by number.
+pub(super) type Views = Arc<watch::Sender<BTreeMap<u32, WorkerView>>>;
+
+/// What all places share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) places: Places,
+    pub(super) workers: u32,
+    pub(super) identity: Option<(u32, u32)>,
+    pub(super) snapshot: watch::Receiver<Option<Arc<ToWorker>>>,
+    pub(super) stop: watch::Receiver<Option<Duration>>,
+    pub(super) views: Views,
+    /// Workers that drain; those who wait for all to end count these.
+    pub(super) leaving: Arc<Mutex<tokio::task::JoinSet<()>>>,
+}
+
+/// One worker's place.
+pub(super) struct Keeper {
+    pub(super) worker: u32,
+    pub(super) pair: Pair,
+    pub(super) shared: Shared,
+    /// A worker of another build, which goes on until its successor serves.
+    pub(super) predecessor: Option<Life>,
+}
+
+/// Why a worker is no longer watched.
+enum End {
+    Died,
+    /// It drains, and was not told to by this daemon.
+    Leaves,
+    Stopped(Duration),
+}
+
+impl Shared {
+    /// Lets a worker go.
+    pub(super) fn let_go(&self, life: Life, patience: Duration) {
+        self.leaving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spawn(life.part(patience, self.stop.clone()));
+    }
+}
+
+impl Keeper {
+    /// Until it is told to stop. `current` is a worker that was found.
+    pub(super) async fn keep(mut self, mut current: Option<Life>) {
+        let mut failures = 0;
+        loop {
+            let adopted = current.is_some();
+            let life = match current.take() {
+                Some(life) => Ok(life),
+                None => Life::start(&self.shared.places, self.start(), &self.pair).await,
+            };
+            match life {
+                Ok(life) => {
+                    tracing::info!(
+                        worker = self.worker,
+                        pid = life.pid.as_raw_nonzero().get(),
+                        adopted,
+                        "L7 worker serves"
+                    );
+                    let begun = Instant::now();
+                    if self.watch_over(life, adopted).await {
+                        return;
+                    }
+                    if begun.elapsed() > STABLE {
+                        failures = 0;
+                    }
+                }
+                Err(error) => {
+                    let trouble = format!("worker {} cannot be started: {error}", self.worker);
+                    tracing::error!(worker = self.worker, %error, "an L7 worker cannot be started");
+                    self.view(|view| view.trouble = Some(trouble));
+                }
+            }
+            let pause = back_off(failures);
+            failures += 1;
+            let mut stop = self.shared.stop.clone();
+            if tokio::time::timeout(pause, told_to_stop(&mut stop)).await.is_ok() {
+                return;
+            }
+            self.view(|view| view.restarts += 1);
+        }
+    }
+
+    /// Until the worker has ended (`false`) or is let go (`true`).
+    async fn watch_over(&mut self, life: Life, adopted: bool) -> bool {
+        let (pid, generation) = (life.pid.as_raw_nonzero().get(), life.hello.generation);
+        self.view(|view| {
+            (view.pid, view.adopted, view.generation, view.trouble) = (Some(pid), adopted, generation, None);
+        });
+        let end = self.serve(&life).await;
+        self.view(|view| view.pid = None);
+        match end {
+            End::Stopped(patience) => {
+                self.predecessor.take().into_iter().for_each(|old| self.shared.let_go(old, patience));
+                self.shared.let_go(life, patience);
+                true
+            }
+            End::Leaves => {
+                tracing::info!(
+                    worker = self.worker,
+                    pid,
+                    "an L7 worker drains; its successor takes what waits"
+                );
+                self.shared.let_go(life, REPLACED);
+                false
+            }
+            End::Died => {
+                let how = life.bury().await;
+                tracing::error!(
+                    worker = self.worker,
+                    pid,
+                    how,
+                    "an L7 worker has ended; its successor takes what waits"
+                );
+                let trouble = format!("worker {} has ended ({how})", self.worker);
+                self.view(|view| view.trouble = Some(trouble));
+                false
+            }
+        }
+    }
+
+    async fn serve(&mut self, life: &Life) -> End {
+        let (mut snapshot, mut stop) = (self.shared.snapshot.clone(), self.shared.stop.clone());
+        snapshot.mark_changed();
+        loop {
+            tokio::select! {
+                message = life.receive() => match message {
+                    Ok(FromWorker::Hello(hello)) if hello.draining => return End::Leaves,
+                    Ok(message) => self.hear(message),
+                    Err(_) => return End::Died,
+                },
+                message = published(&mut snapshot) => {
+                    if let Err(error) = life.say(&message).await {
+                        tracing::error!(worker = self.worker, %error, "an L7 worker takes no snapshot");
+                        return End::Died;
+                    }
+                }
+                patience = told_to_stop(&mut stop) => return End::Stopped(patience),
+            }
+        }
+    }
+
+    fn hear(&mut self, message: FromWorker) {
+        match message {
+            FromWorker::Acknowledged { generation } => {
+                self.view(|view| (view.generation, view.refused) = (Some(generation), None));
+                if let Some(old) = self.predecessor.take() {
+                    tracing::info!(worker = self.worker, "an L7 worker of another build drains");
+                    self.shared.let_go(old, REPLACED);
+                }
+            }
+            FromWorker::Refused { generation, mut reason } => {
+                reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+                tracing::error!(worker = self.worker, generation, reason, "an L7 worker refuses a snapshot");
+                self.view(|view| view.refused = Some((generation, reason)));
+            }
+            FromWorker::Stats(stats) => self.view(|view| view.stats = Some(*stats)),
+            FromWorker::Hello(_) => {}
+        }
+    }
+
+    fn start(&self) -> Start {
+        Start {
+            worker: self.worker,
+            workers: self.shared.workers,
+            identity: self.shared.identity,
+            daemon: rustix::process::geteuid().as_raw(),
+            families: self.pair.families(),
+        }
+    }
+
+    fn view(&self, change: impl FnOnce(&mut WorkerView)) {
+        self.shared.views.send_modify(|views| change(views.entry(self.worker).or_default()));
+    }
+}
+
+/// The next snapshot.
+async fn published(snapshot: &mut watch::Receiver<Option<Arc<ToWorker>>>) -> Arc<ToWorker> {
+    while snapshot.changed().await.is_ok() {
+        if let Some(message) = snapshot.borrow_and_update().clone() {
+            return message;
+        }
+    }
+    std::future::pending().await
+}
+
+/// The pause before a worker is started again: none at first, as its backlog waits.
+fn back_off(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        more => FIRST_PAUSE.saturating_mul(1 << more.min(10)).min(LONGEST_PAUSE),
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A worker that lived so long has not failed at its start.
+const STABLE: Duration = Duration::from_secs(30);
+/// How long a worker of another build drains.
+const REPLACED: Duration = Duration::from_secs(600);
+const LONGEST_REASON: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound() {
+        assert_eq!([0, 1, 2, 3].map(back_off), [0, 100, 200, 400].map(Duration::from_millis));
+        assert_eq!(back_off(1_000), LONGEST_PAUSE);
+    }
+}

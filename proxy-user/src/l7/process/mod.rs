@@ -1,0 +1,25 @@
+//! One process for each worker, and how they and the daemon stay in touch.
+//!
+//! The daemon makes the listening sockets ([`listeners`]), keeps them, and gives each worker duplicates of its own two
+//! (IPv4 and IPv6): a worker that crashes takes its connections along, but not what waits in its backlog. It starts a
+//! worker by running its own binary again (`spawn`); the worker gives up every privilege (`confine`) before it looks at
+//! anything that comes from a network ([`entry`]).
+//!
+//! They talk over a Unix socket of sequenced packets ([`channel`], [`message`]): the first is the worker's standard input.
+//! Each worker also holds a listening control socket with a path in the runtime directory. A daemon that has been
+//! restarted connects there; the worker says hello again and hands its listeners back. So workers outlive the daemon, and
+//! a worker of another build is drained and replaced without a gap, on the same listeners.
+//!
+//! [`workers`] is the daemon's side of all this, [`control`] the worker's.
+
+pub mod channel;
+mod confine;
+pub mod control;
+pub mod entry;
+mod keeper;
+mod life;
+pub mod listeners;
+pub mod message;
+mod places;
+mod spawn;
+pub mod workers;

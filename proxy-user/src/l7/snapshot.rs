@@ -1,0 +1,191 @@
+//! What a worker needs to know, whole: services with their endpoints, and routes. A snapshot replaces the one before it;
+//! nothing in it is a difference.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that workers serve by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// The daemon's generation; what a worker acknowledges.
+    pub generation: u64,
+    /// Services by name.
+    pub services: BTreeMap<String, Service>,
+    /// Routes.
+    pub routes: Routes,
+}
+
+/// Version of the form of a [`Snapshot`]. Raised when an older reader would misread it.
+pub const VERSION: u32 = 1;
+
+/// A service of mode `l7`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// What clients connect to (TCP): the local address of their connections. Port 0 is every port of the address that
+    /// has no service of its own.
+    pub vip: SocketAddr,
+    /// Name of the codec; `tcp` forwards bytes without looking at them.
+    pub codec: String,
+    /// Backends, in no particular order.
+    pub endpoints: Vec<Endpoint>,
+    /// Bounds on what it may use.
+    pub limits: Limits,
+    /// Times after which something is given up.
+    pub timeouts: Timeouts,
+    /// How the client's address is passed on.
+    pub client_address: ClientAddress,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Where it listens; port 0 stands for the port that the client dialled.
+    pub addr: SocketAddr,
+    /// Share of new requests relative to the service's other endpoints, 0 to 1000; 0 takes none.
+    pub weight: u16,
+    /// Zone, as the registry says.
+    pub zone: Option<String>,
+    /// Labels, as the registry says.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it takes requests.
+    pub state: EndpointState,
+}
+
+/// Whether an endpoint takes requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// New ones.
+    #[default]
+    Active,
+    /// Only those of connections that it has.
+    Draining,
+    /// None.
+    Down,
+}
+
+/// Bounds of one service. Each is of the service as a whole: a worker keeps to its share, the bound divided by the
+/// number of workers and rounded up. `None` is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections of clients.
+    pub connections: Option<u32>,
+    /// Requests under way.
+    pub requests: Option<u32>,
+    /// Requests that wait for a connection to an endpoint.
+    pub pending: Option<u32>,
+    /// Bytes of a request's body.
+    pub body_bytes: Option<u64>,
+}
+
+/// Times of one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For a connection to an endpoint.
+    pub connect: Duration,
+    /// For a connection on which nothing moves.
+    pub idle: Duration,
+    /// For a request, from its first byte to its answer's last; none is no bound.
+    pub request: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), idle: Duration::from_secs(3600), request: None }
+    }
+}
+
+/// How an endpoint learns the client's address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddress {
+    /// Not at all.
+    #[default]
+    None,
+    /// A PROXY protocol header of version 2 before the first byte.
+    ProxyV2,
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// A header of this name, in protocols that have headers.
+    Header(String),
+}
+
+/// Routes. Filled by the routing configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {}
+
+impl Snapshot {
+    /// The service of a connection by its local address: the port's own, else that of every port.
+    #[must_use]
+    pub fn service(&self, local: SocketAddr) -> Option<(&str, &Service)> {
+        let find = |port| {
+            self.services
+                .iter()
+                .find(|(_, service)| service.vip.ip() == local.ip() && service.vip.port() == port)
+        };
+        find(local.port()).or_else(|| find(0)).map(|(name, service)| (name.as_str(), service))
+    }
+
+    /// Whether two snapshots say the same, whatever their generations.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        (&self.services, &self.routes) == (&other.services, &other.routes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(vip: &str) -> Service {
+        Service {
+            vip: vip.parse().unwrap(),
+            codec: "tcp".into(),
+            endpoints: Vec::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            client_address: ClientAddress::None,
+        }
+    }
+
+    #[test]
+    fn the_ports_own_service_comes_first() {
+        let services = [("any", "10.0.0.1:0"), ("web", "10.0.0.1:80"), ("six", "[fd00::1]:80")]
+            .map(|(name, vip)| (name.to_owned(), service(vip)));
+        let snapshot = Snapshot { services: services.into(), ..Snapshot::default() };
+        let found = |local: &str| snapshot.service(local.parse().unwrap()).map(|(name, _)| name);
+        assert_eq!(found("10.0.0.1:80"), Some("web"));
+        assert_eq!(found("10.0.0.1:81"), Some("any"));
+        assert_eq!(found("[fd00::1]:80"), Some("six"));
+        assert_eq!(found("[fd00::1]:81"), None);
+        assert_eq!(found("127.0.0.1:80"), None);
+    }
+
+    #[test]
+    fn survives_the_wire() {
+        let mut web = service("10.0.0.1:80");
+        web.client_address = ClientAddress::Header("x-client".into());
+        web.endpoints.push(Endpoint {
+            addr: "10.0.0.2:8080".parse().unwrap(),
+            weight: 7,
+            zone: Some("a".into()),
+            labels: BTreeMap::from([("k".into(), "v".into())]),
+            state: EndpointState::Draining,
+        });
+        let snapshot = Snapshot {
+            version: VERSION,
+            generation: 3,
+            services: BTreeMap::from([("web".into(), web)]),
+            ..Snapshot::default()
+        };
+        let text = serde_json::to_string(&snapshot).unwrap();
+        assert_eq!(serde_json::from_str::<Snapshot>(&text).unwrap(), snapshot);
+    }
+}
