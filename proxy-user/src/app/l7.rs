@@ -18,7 +18,7 @@ use crate::kernel::load::OBJECT;
 use crate::kernel::lookup::{self, Family, Listeners};
 use crate::l7::process::workers::{self, WorkerView, Workers};
 use crate::l7::snapshot::{
-    ClientAddress, Endpoint, EndpointState, Limits, Routes, Service, Snapshot, Timeouts, VERSION,
+    ClientAddress, Endpoint, EndpointState, Limits, Routes, Rules, Service, Snapshot, Timeouts, VERSION,
 };
 use crate::model::{self, AdminState, BackendAddr, Desired};
 use crate::net::local;
@@ -242,6 +242,7 @@ pub(super) fn snapshot(desired: &Desired, generation: u64) -> Snapshot {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             client_address: ClientAddress::default(),
+            rules: Rules::default(),
         };
         (name.clone(), service)
     };

@@ -1,11 +1,19 @@
 //! What a worker needs to know, whole: services with their endpoints, and routes. A snapshot replaces the one before it;
 //! nothing in it is a difference.
 
+mod routes;
+mod rules;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use routes::{
+    Action, Destination, HeaderChange, HeaderMatch, Matches, Retry, Route, Routes, TextMatch, VirtualHost,
+};
+pub use rules::{Access, AccessRule, Balance, HashBy, Outlier, Pool, Rules};
 
 /// Everything that workers serve by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +47,9 @@ pub struct Service {
     pub timeouts: Timeouts,
     /// How the client's address is passed on.
     pub client_address: ClientAddress,
+    /// All else.
+    #[serde(default)]
+    pub rules: Rules,
 }
 
 /// A backend.
@@ -117,10 +128,6 @@ pub enum ClientAddress {
     Header(String),
 }
 
-/// Routes. Filled by the routing configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Routes {}
-
 impl Snapshot {
     /// The service of a connection by its local address: the port's own, else that of every port.
     #[must_use]
@@ -152,6 +159,7 @@ mod tests {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             client_address: ClientAddress::None,
+            rules: Rules::default(),
         }
     }
 

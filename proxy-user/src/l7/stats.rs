@@ -1,10 +1,11 @@
 //! What a worker counts and sends to the daemon, whole, about once a second.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A worker's counters since its start. All but `active` only grow.
+/// A worker's counters since its start. All but those that say "now" only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {
@@ -17,6 +18,12 @@ pub struct Stats {
     /// By service.
     pub services: BTreeMap<String, ServiceStats>,
 }
+
+/// Upper bounds of the histogram of durations, in microseconds.
+pub const DURATION_BOUNDS: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
 
 /// Counters of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,4 +39,54 @@ pub struct ServiceStats {
     pub bytes_up: u64,
     /// Bytes from endpoints to clients.
     pub bytes_down: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Requests under way now.
+    pub requests_active: u64,
+    /// Requests that wait for a connection now.
+    pub pending: u64,
+    /// Answers by class of their HTTP status: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub classes: [u64; 5],
+    /// Answers that weir gave itself, by reason (`codec::LocalReason::label`).
+    pub reasons: BTreeMap<String, u64>,
+    /// Requests by duration: for each of [`DURATION_BOUNDS`] those up to it and above the one before; last, all above.
+    pub durations: Vec<u64>,
+    /// Sum of all durations, in microseconds.
+    pub duration_sum_us: u64,
+    /// Connections of endpoints that ended while a request was under way.
+    pub resets: u64,
+    /// Requests tried again.
+    pub retries: u64,
+    /// Requests for which a connection was there.
+    pub pool_hits: u64,
+    /// Faults of weir's own that ended one connection each.
+    pub panics: u64,
+    /// Requests by route.
+    pub routes: BTreeMap<String, u64>,
+    /// By endpoint.
+    pub endpoints: BTreeMap<SocketAddr, EndpointStats>,
+}
+
+/// Counters of one endpoint of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointStats {
+    /// Requests sent to it.
+    pub requests: u64,
+    /// Those that failed: 5xx, reset, or timed out.
+    pub failures: u64,
+    /// Requests under way now.
+    pub active: u64,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Connections that could not be made.
+    pub connect_failures: u64,
+    /// Requests that found a connection.
+    pub reused: u64,
+    /// Times it was left out for its failures.
+    pub ejections: u64,
+    /// Left out now.
+    pub ejected: bool,
 }

@@ -109,6 +109,12 @@ impl Channel {
     }
 }
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// A channel that waits; must be made within a tokio runtime. Both operations may be given up at any time.
 #[derive(Debug)]
 pub struct Waiting {
@@ -155,29 +161,10 @@ impl Waiting {
             }
         }
     }
-
-    /// Sends the first message on a connection, with descriptors.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn greet(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        send(self.socket.get_ref(), message, descriptors)
-    }
-
-    /// Sends a message if there is room for it now, and says whether there was.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn try_send(&self, message: &impl Serialize) -> io::Result<bool> {
-        match send(self.socket.get_ref(), message, &[]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            sent => sent.map(|()| true),
-        }
-    }
 }
 
 /// A socket that the runtime watches.
-pub(super) fn registered(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn registered(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor stays open and the same until it is dropped, and `AsyncFd` owns it until then.
     Ok(unsafe { AsyncFd::register(socket) }?)
 }

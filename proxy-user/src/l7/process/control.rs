@@ -2,14 +2,15 @@
 //! the snapshot that it has.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::epoll;
 use rustix::net::SocketFlags;
-use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::channel::{Channel, ChannelError, Received, TO_WORKER, Waiting, registered};
+use super::channel::{Channel, ChannelError, TO_WORKER};
 use super::listeners::Pair;
 use super::message::{FromWorker, Hello, PROTOCOL, Start, ToWorker};
 use super::places::WAITING_DAEMONS;
@@ -32,20 +33,30 @@ pub enum Event {
 pub struct Control {
     hello: Hello,
     daemon_user: u32,
-    socket: AsyncFd<OwnedFd>,
+    socket: OwnedFd,
     /// Duplicates, to hand them to the next daemon; none while draining.
     pair: Pair,
-    daemon: Option<Waiting>,
+    daemon: Option<Channel>,
     /// An answer that found no room.
     owed: Option<FromWorker>,
-    terminate: Signal,
+    terminate: SignalFd,
+    /// Readable when any of the above is.
+    poll: OwnedFd,
+}
+
+impl AsFd for Control {
+    /// Readable when [`Control::next`] may have an event.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
+    }
 }
 
 impl Control {
-    /// Says hello to the daemon that has started this worker.
-    pub(super) fn new(start: &Start, socket: OwnedFd, pair: Pair, daemon: Waiting) -> io::Result<Self> {
+    /// Says hello to the daemon that has started this worker. SIGTERM must be blocked in this process.
+    pub(crate) fn new(start: &Start, socket: OwnedFd, pair: Pair, daemon: Channel) -> io::Result<Self> {
         // From here on whoever connects sees this process as the peer, and not the daemon that made the socket.
         rustix::net::listen(&socket, WAITING_DAEMONS)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
         let hello = Hello {
             protocol: PROTOCOL,
             build: spawn::build(),
@@ -54,47 +65,55 @@ impl Control {
             draining: false,
             families: pair.families(),
         };
+        let terminate =
+            SignalFd::with_flags(&termination(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        watch(&poll, &socket)?;
+        watch(&poll, &terminate)?;
         let mut control = Self {
             hello,
             daemon_user: start.daemon,
-            socket: registered(socket)?,
+            socket,
             pair,
             daemon: None,
             owed: None,
-            terminate: signal(SignalKind::terminate())?,
+            terminate,
+            poll,
         };
         control.greet(daemon);
         Ok(control)
     }
 
-    /// Waits for the next event. May be given up at any time, so that it can stand in a `select!`.
-    pub async fn next(&mut self) -> Event {
-        loop {
-            let mut signalled = false;
-            let event = tokio::select! {
-                received = receive(self.daemon.as_ref()) => self.take(received),
-                daemon = accept(&self.socket, self.daemon_user) => {
-                    self.greet(daemon);
-                    None
-                }
-                _ = self.terminate.recv() => {
-                    signalled = true;
-                    Some(Event::Drain(TERMINATED))
-                }
+    /// The next event, if there is one now.
+    pub fn next(&mut self) -> Option<Event> {
+        if let Ok(Some(_)) = self.terminate.read_signal() {
+            self.drained();
+            // The daemon does not know yet, and what waits needs a successor.
+            self.answer(FromWorker::Hello(self.hello.clone()));
+            return Some(Event::Drain(TERMINATED));
+        }
+        while let Some(daemon) = accept(&self.socket, self.daemon_user) {
+            self.greet(daemon);
+        }
+        while let Some(daemon) = &self.daemon {
+            let event = match daemon.receive::<ToWorker>() {
+                Err(ChannelError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                received => self.take(received.map(|received| received.message)),
             };
-            if let Some(event) = event {
-                if let Event::Drain(_) = event {
-                    self.hello.draining = true;
-                    self.pair = Pair::default();
-                    self.hello.families = self.pair.families();
-                    if signalled {
-                        // The daemon does not know yet, and what waits needs a successor.
-                        self.answer(FromWorker::Hello(self.hello.clone()));
-                    }
-                }
+            if let Some(Event::Drain(_)) = event {
+                self.drained();
+            }
+            if event.is_some() {
                 return event;
             }
         }
+        None
+    }
+
+    fn drained(&mut self) {
+        self.hello.draining = true;
+        self.pair = Pair::default();
+        self.hello.families = self.pair.families();
     }
 
     /// Says that a snapshot is in force.
@@ -128,8 +147,9 @@ impl Control {
     /// Whether it was said, or there is nobody to say it to.
     fn say(&mut self, message: &FromWorker) -> bool {
         let Some(daemon) = &self.daemon else { return true };
-        match daemon.try_send(message) {
-            Ok(sent) => sent,
+        match daemon.send(message, &[]) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(_) => {
                 self.daemon = None;
                 true
@@ -137,15 +157,16 @@ impl Control {
         }
     }
 
-    fn greet(&mut self, daemon: Waiting) {
+    fn greet(&mut self, daemon: Channel) {
         self.owed = None;
         // A new connection has room.
         let hello = FromWorker::Hello(self.hello.clone());
-        self.daemon = daemon.greet(&hello, &self.pair.descriptors()).is_ok().then_some(daemon);
+        let greeted = daemon.send(&hello, &self.pair.descriptors()).and_then(|()| watch(&self.poll, &daemon));
+        self.daemon = greeted.is_ok().then_some(daemon);
     }
 
-    fn take(&mut self, received: Result<Received<ToWorker>, ChannelError>) -> Option<Event> {
-        match received.map(|received| received.message) {
+    fn take(&mut self, received: Result<ToWorker, ChannelError>) -> Option<Event> {
+        match received {
             Ok(ToWorker::Snapshot(snapshot)) if snapshot.version == VERSION => {
                 Some(Event::Snapshot(snapshot))
             }
@@ -166,28 +187,29 @@ impl Control {
     }
 }
 
-async fn receive(daemon: Option<&Waiting>) -> Result<Received<ToWorker>, ChannelError> {
-    match daemon {
-        Some(daemon) => daemon.receive().await,
-        None => std::future::pending().await,
+/// The next daemon that may speak to this worker: of root or the user that started it.
+fn accept(socket: &OwnedFd, user: u32) -> Option<Channel> {
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let accepted = rustix::net::accept_with(socket, flags).ok()?;
+        let allowed = rustix::net::sockopt::socket_peercred(&accepted)
+            .is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == user);
+        if allowed && let Ok(channel) = Channel::new(accepted, TO_WORKER) {
+            return Some(channel);
+        }
     }
 }
 
-/// The next daemon that may speak to this worker: of root or the user that started it.
-async fn accept(socket: &AsyncFd<OwnedFd>, user: u32) -> Waiting {
-    loop {
-        let Ok(mut ready) = socket.readable().await else { return std::future::pending().await };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(accepted) = rustix::net::accept_with(socket.get_ref().as_fd(), flags) else {
-            ready.clear_ready();
-            continue;
-        };
-        let allowed = rustix::net::sockopt::socket_peercred(&accepted)
-            .is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == user);
-        if allowed && let Ok(waiting) = Channel::new(accepted, TO_WORKER).and_then(Waiting::new) {
-            return waiting;
-        }
-    }
+fn watch(poll: &OwnedFd, source: &impl AsFd) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(0);
+    Ok(epoll::add(poll, source, data, epoll::EventFlags::IN)?)
+}
+
+/// What tells a worker to end.
+pub(super) fn termination() -> SigSet {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals
 }
 
 /// How long a worker drains that is told to end by a signal.

@@ -3,13 +3,13 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketType;
 
-use super::channel::{Channel, TO_WORKER, Waiting};
+use super::channel::{Channel, TO_WORKER};
 use super::confine;
-use super::control::Control;
+use super::control::{self, Control};
 use super::listeners::Pair;
 use super::message::{Start, ToWorker};
 use crate::l7::worker::{self, Listeners};
@@ -23,26 +23,24 @@ pub fn run() -> io::Result<()> {
     if rustix::net::sockopt::socket_type(io::stdin()).ok() != Some(SocketType::SEQPACKET) {
         return Err(invalid("standard input is no daemon's socket"));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let socket = io::stdin().as_fd().try_clone_to_owned()?;
-        let daemon = Waiting::new(Channel::new(socket, TO_WORKER)?)?;
-        let (start, control, pair) = started(&daemon).await?;
-        confine::confine(start.identity)?;
-        // The name that tools show; without it they show that of the link that was run.
-        let _ = rustix::thread::set_name(&CString::new(format!("weir-l7-{}", start.worker))?);
-        let (v4, v6) = pair.duplicate()?.into_listeners();
-        let (number, workers) = (start.worker, start.workers);
-        let control = Control::new(&start, control, pair, daemon)?;
-        worker::run(Listeners { number, workers, v4, v6 }, control).await
-    })
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let daemon = Channel::new(socket, TO_WORKER)?;
+    let (start, control, pair) = started(&daemon)?;
+    confine::confine(start.identity)?;
+    // The name that tools show; without it they show that of the link that was run.
+    let _ = rustix::thread::set_name(&CString::new(format!("weir-l7-{}", start.worker))?);
+    control::termination().thread_block()?;
+    let (v4, v6) = pair.duplicate()?.into_listeners();
+    let (number, workers) = (start.worker, start.workers);
+    let control = Control::new(&start, control, pair, daemon)?;
+    worker::run(Listeners { number, workers, v4, v6 }, control)
 }
 
-async fn started(daemon: &Waiting) -> io::Result<(Start, OwnedFd, Pair)> {
-    let received = tokio::time::timeout(PATIENCE, daemon.receive::<ToWorker>())
-        .await
-        .map_err(|_| invalid("nothing came"))?
-        .map_err(|error| invalid(&error.to_string()))?;
+fn started(daemon: &Channel) -> io::Result<(Start, OwnedFd, Pair)> {
+    if poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&PATIENCE))? == 0 {
+        return Err(invalid("nothing came"));
+    }
+    let received = daemon.receive::<ToWorker>().map_err(|error| invalid(&error.to_string()))?;
     let ToWorker::Start(start) = received.message else {
         return Err(invalid("the first message is another"));
     };
@@ -58,4 +56,4 @@ fn invalid(what: &str) -> io::Error {
 }
 
 /// The daemon sends at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };

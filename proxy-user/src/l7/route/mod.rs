@@ -1,0 +1,12 @@
+//! Which route a request takes: virtual hosts and ordered routes on a codec's neutral head. Compiled from a snapshot, and
+//! pure.
+
+pub mod access;
+mod matches;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use matches::Asking;
+pub(in crate::l7) use table::with_edits;
+pub use table::{Does, MOST_CHANGES, Taken, Target, VirtualHosts};

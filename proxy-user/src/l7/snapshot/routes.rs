@@ -1,0 +1,153 @@
+//! Which request goes where.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Routes of services. A service without any sends all to its own endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Routes {
+    /// Virtual hosts by service.
+    pub services: BTreeMap<String, Vec<VirtualHost>>,
+}
+
+/// Routes of some hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VirtualHost {
+    /// Its name in metrics.
+    pub name: String,
+    /// Host names without port, of any case; `*.example.com` for names under a domain, of which the longest counts;
+    /// `*` for all others, and for requests without a host.
+    pub hosts: Vec<String>,
+    /// In order: the first that matches counts. None: no route.
+    pub routes: Vec<Route>,
+}
+
+/// One route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    /// Its name in metrics.
+    pub name: String,
+    /// Whom it has; all must match.
+    pub matches: Matches,
+    /// What becomes of them.
+    pub action: Action,
+    /// For the whole request; none: the service's.
+    pub timeout: Option<Duration>,
+    /// What is tried again.
+    pub retry: Retry,
+    /// Changes to the request's headers.
+    pub request_headers: Vec<HeaderChange>,
+    /// Changes to the answer's headers.
+    pub response_headers: Vec<HeaderChange>,
+}
+
+/// Whom a route has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Matches {
+    /// RPC service.
+    pub service: Option<TextMatch>,
+    /// Methods, of RPC or HTTP; empty: any.
+    pub methods: Vec<String>,
+    /// Path. One that could be read as another (dot segments, encoded slashes) matches no `Exact` and no `Prefix` but `/`.
+    pub path: Option<TextMatch>,
+    /// Headers.
+    pub headers: Vec<HeaderMatch>,
+    /// The peer's address is in one of these; empty: any.
+    pub sources: Vec<ipnet::IpNet>,
+}
+
+/// A text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextMatch {
+    /// Is this.
+    Exact(String),
+    /// Begins so; for paths, up to a segment's end.
+    Prefix(String),
+    /// Is there.
+    Present,
+    /// Is not there.
+    Absent,
+}
+
+/// A header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: TextMatch,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It goes to one of these services, by weight, exactly: of as many requests as the weights add up to, each service gets
+    /// its weight (of each worker). Empty: the service itself.
+    Forward(Vec<Destination>),
+    /// It is sent elsewhere.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// `Location`.
+        location: String,
+    },
+    /// It is answered here.
+    Direct {
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        body: String,
+    },
+}
+
+impl Default for Action {
+    fn default() -> Self {
+        Self::Forward(Vec::new())
+    }
+}
+
+/// Where a request may go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// A service of the snapshot.
+    pub service: String,
+    /// Its share; 0 gets none.
+    pub weight: u32,
+}
+
+/// What is tried again: a request of which nothing was sent, or one that may be sent twice (GET, HEAD, OPTIONS, PUT, DELETE
+/// without a body) and of which no answer has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retry {
+    /// How often.
+    pub tries: u8,
+    /// How many retries for a hundred requests, of each worker and service; a few are always allowed.
+    pub budget_percent: u8,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { tries: 2, budget_percent: 20 }
+    }
+}
+
+/// One change to headers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeaderChange {
+    /// This and no other of the name.
+    Set(String, String),
+    /// One more.
+    Add(String, String),
+    /// None.
+    Remove(String),
+}

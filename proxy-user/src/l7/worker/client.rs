@@ -1,0 +1,269 @@
+//! A client's connection: its events, its bytes, and what is sent to it.
+
+use super::connection::State;
+use super::engine::Engine;
+use super::poll::Ready;
+use super::slab::Key;
+use super::stream::Gathered;
+use crate::l7::codec::{self, Codec, Detection};
+
+/// Bytes that wait for a connection's other side: above, nothing more is read for it.
+pub(super) const HIGH: usize = 256 << 10;
+/// Below, it is again.
+pub(super) const LOW: usize = 64 << 10;
+/// Reads of one connection in a row.
+const READS: usize = 8;
+/// For a request's head to come whole, in microseconds.
+const HEAD: u64 = 30_000_000;
+
+/// For a client to take the last of what it is sent, in microseconds.
+const LAST_WORDS: u64 = 30_000_000;
+
+/// What handling bytes came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// So many were used; there may be more to do.
+    Used(usize),
+    /// Nothing more can be done with them now.
+    Wait,
+    /// At least so many are needed.
+    Need(usize),
+}
+
+impl Engine {
+    pub(super) fn on_client(&mut self, key: Key, ready: Ready) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.stream.hangup |= ready.hangup;
+        client.stream.readable |= ready.read;
+        if ready.write && !client.stream.writable {
+            client.stream.writable = true;
+            if client.stream.unsent() > 0 || client.stream.end || matches!(client.state, State::Tunnel(_)) {
+                self.flush_client(key);
+            }
+        }
+        if ready.gone && !self.client_still_gives(key) {
+            self.client_lost(key);
+        } else if ready.read {
+            self.turn_client(key, false);
+        }
+    }
+
+    /// Whether a connection that is gone may have left bytes that matter: a tunnel's last words.
+    fn client_still_gives(&self, key: Key) -> bool {
+        self.clients
+            .get(key)
+            .is_some_and(|client| matches!(client.state, State::Tunnel(_)) && client.stream.readable)
+    }
+
+    /// Reads and handles what is there; `again`: also what was kept.
+    pub(super) fn turn_client(&mut self, key: Key, again: bool) {
+        let Some(client) = self.clients.get(key) else { return };
+        if matches!(client.state, State::Tunnel(_)) {
+            self.turn_tunnel_up(key);
+            return;
+        }
+        let mut scratch = self.take_scratch();
+        self.read_client(key, again, &mut scratch);
+        self.give_scratch(scratch);
+    }
+
+    fn read_client(&mut self, key: Key, mut again: bool, scratch: &mut [u8]) {
+        for _ in 0..READS {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            if !client.wants_bytes() {
+                return;
+            }
+            match client.stream.gather(scratch, again, &mut self.buffers) {
+                Err(_) => {
+                    self.client_lost(key);
+                    return;
+                }
+                Ok(Gathered::Nothing) => {}
+                Ok(Gathered::Scratch(len)) => {
+                    let bytes = scratch.get_mut(..len).unwrap_or_default();
+                    let used = self.client_bytes(key, bytes);
+                    if let Some(client) = self.clients.get_mut(key) {
+                        client.stream.keep(bytes.get(used..).unwrap_or_default(), &mut self.buffers);
+                    }
+                }
+                Ok(Gathered::Own(mut bytes)) => {
+                    let used = self.client_bytes(key, &mut bytes);
+                    if let Some(client) = self.clients.get_mut(key) {
+                        bytes.drain(..used);
+                        client.stream.keep(&bytes, &mut self.buffers);
+                    }
+                }
+            }
+            again = false;
+            let Some(client) = self.clients.get_mut(key) else { return };
+            if matches!(client.state, State::Tunnel(_)) {
+                self.list_client(key);
+                return;
+            }
+            if client.stream.eof {
+                self.client_eof(key);
+                return;
+            }
+            if !client.stream.readable {
+                return;
+            }
+        }
+        self.list_client(key);
+    }
+
+    /// Handles bytes from the front; how many were used.
+    fn client_bytes(&mut self, key: Key, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get_mut(at..).unwrap_or_default();
+            let Some(client) = self.clients.get_mut(key) else { return at };
+            if client.skip > 0 {
+                let skipped = usize::try_from(client.skip).unwrap_or(usize::MAX).min(rest.len());
+                client.skip -= skipped as u64;
+                at += skipped;
+                if skipped == 0 {
+                    return at;
+                }
+                continue;
+            }
+            let step = match &client.state {
+                State::Detecting => self.detect(key, rest),
+                State::Idle if rest.is_empty() => Step::Wait,
+                State::Idle => self.begin_exchange(key, rest),
+                State::Busy(_) => self.request_body(key, rest),
+                State::Shared(_) if rest.is_empty() || client.paused => Step::Wait,
+                State::Shared(_) => self.shared_request(key, rest),
+                State::Tunnel(_) => self.tunnel_first(key, rest),
+                State::Closing => Step::Used(rest.len()),
+            };
+            match step {
+                Step::Used(0) if rest_is_done(at, bytes) => return at,
+                Step::Used(count) => at += count,
+                Step::Wait => return at,
+                Step::Need(need) => {
+                    self.need_more(key, need, at < bytes.len());
+                    return at;
+                }
+            }
+        }
+    }
+
+    fn need_more(&mut self, key: Key, need: usize, begun: bool) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let first = client.stream.need == 0;
+        client.stream.need = need;
+        if begun && first && matches!(client.state, State::Idle) {
+            self.client_deadline(key, HEAD);
+        }
+    }
+
+    fn detect(&mut self, key: Key, bytes: &[u8]) -> Step {
+        let Some(client) = self.clients.get_mut(key) else { return Step::Wait };
+        let Some(service) = self.directory.all.get(client.service) else { return Step::Wait };
+        let mut candidates: [&'static dyn Codec; MOST_CANDIDATES] = [&codec::tcp::Tcp; MOST_CANDIDATES];
+        let mut count = 0;
+        for (place, candidate) in candidates.iter_mut().zip(&service.candidates) {
+            *place = candidate.0;
+            count += 1;
+        }
+        let ended = client.stream.eof;
+        match codec::detect(candidates.get(..count).unwrap_or_default(), bytes) {
+            Detection::Is(found) => client.codec = Some(super::connection::Protocol(found)),
+            Detection::More if !ended => return Step::Need(bytes.len() + 1),
+            Detection::More | Detection::Unknown if service.plan.rules.fallback => {
+                client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
+            }
+            Detection::More | Detection::Unknown => {
+                if let Some(service) = self.directory.all.get_mut(client.service) {
+                    service.counters.local(codec::LocalReason::BadRequest);
+                }
+                self.client_lost(key);
+                return Step::Wait;
+            }
+        }
+        self.begin_protocol(key);
+        Step::Used(0)
+    }
+
+    /// Its deadline for detection has passed.
+    pub(super) fn detection_is_over(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let fallback = self.directory.all.get(client.service).is_some_and(|service| service.plan.rules.fallback);
+        if fallback {
+            client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
+            client.stream.need = 0;
+            self.begin_protocol(key);
+            self.list_client(key);
+        } else {
+            self.client_lost(key);
+        }
+    }
+
+    /// Sends what waits; then whoever waited for that goes on.
+    pub(super) fn flush_client(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.stream.dirty = false;
+        if client.stream.flush(&mut self.buffers).is_err() {
+            self.client_lost(key);
+            return;
+        }
+        let unsent = client.stream.unsent();
+        match &client.state {
+            State::Closing if unsent == 0 => self.close_client(key),
+            State::Closing => {
+                let until = self.now.saturating_add(LAST_WORDS);
+                self.timers.set_sooner(&mut client.deadline, super::poll::Token::Client(key).bits(), until);
+            }
+            State::Shared(_) if client.paused && unsent < LOW => {
+                client.paused = false;
+                self.list_client(key);
+            }
+            State::Busy(exchange) if unsent < LOW => {
+                if let Some(upstream) = exchange.upstream {
+                    self.resume_upstream(upstream);
+                }
+            }
+            State::Tunnel(tunnel) => {
+                let upstream = tunnel.upstream;
+                if unsent < LOW {
+                    self.resume_upstream(upstream);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An upstream that was not read from, since its client was slow, is read from again.
+    fn resume_upstream(&mut self, key: Key) {
+        if let Some(upstream) = self.upstreams.get_mut(key)
+            && upstream.paused
+        {
+            upstream.paused = false;
+            self.list_upstream(key);
+        }
+    }
+
+    /// The client sends no more.
+    fn client_eof(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        match &mut client.state {
+            // A request that is complete gets its answer.
+            State::Busy(exchange) if exchange.request == crate::l7::codec::Body::None => {}
+            State::Shared(under_way) if *under_way > 0 => {
+                client.paused = true;
+            }
+            State::Tunnel(_) => self.turn_tunnel_up(key),
+            State::Shared(_) | State::Idle | State::Detecting | State::Closing if client.stream.unsent() > 0 => {
+                client.state = State::Closing;
+            }
+            _ => self.client_lost(key),
+        }
+    }
+}
+
+fn rest_is_done(at: usize, bytes: &[u8]) -> bool {
+    at >= bytes.len()
+}
+
+/// Codecs that a service may have detected.
+const MOST_CANDIDATES: usize = 8;

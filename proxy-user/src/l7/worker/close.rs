@@ -1,0 +1,107 @@
+//! The end of a client's connection, for whatever reason.
+
+use super::connection::{Client, State, Use};
+use super::engine::Engine;
+use super::poll::Token;
+use super::slab::Key;
+
+impl Engine {
+    /// A client is gone, or is to be: what was under way for it ends.
+    pub(super) fn client_lost(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        match std::mem::replace(&mut client.state, State::Closing) {
+            State::Busy(mut exchange) => {
+                let service = client.service;
+                self.buffers.take_back(&mut exchange.held);
+                match exchange.upstream {
+                    Some(upstream_key) => {
+                        if let Some(upstream) = self.upstreams.get_mut(upstream_key) {
+                            upstream.used = Use::Idle;
+                        }
+                        self.release_upstream(upstream_key, false);
+                    }
+                    None => self.forget_pending(exchange.endpoint, key, service),
+                }
+                if exchange.status == 0 {
+                    exchange.status = CLIENT_LEFT;
+                }
+                self.count_answer(service, &exchange, None);
+                self.forget_endpoint(exchange.endpoint);
+            }
+            State::Tunnel(tunnel) => {
+                if let Some(upstream) = self.upstreams.get_mut(tunnel.upstream) {
+                    upstream.used = Use::Idle;
+                }
+                self.end_tunnel(tunnel.endpoint);
+                self.release_upstream(tunnel.upstream, false);
+            }
+            State::Detecting | State::Idle | State::Shared(_) | State::Closing => {}
+        }
+        self.close_client(key);
+    }
+
+    /// Removes a client that nothing is under way for.
+    pub(super) fn close_client(&mut self, key: Key) {
+        let Some(mut client) = self.clients.remove(key) else { return };
+        self.buffers.take_back(&mut client.stream.input);
+        self.buffers.take_back(&mut client.stream.take_output());
+        let service_key = client.service;
+        drop(client);
+        let Some(service) = self.directory.all.get_mut(service_key) else { return };
+        service.counters.active = service.counters.active.saturating_sub(1);
+        if service.gone && service.counters.active == 0 {
+            self.directory.all.remove(service_key);
+        }
+    }
+
+    /// Closes clients that have nothing under way, of one service or of all.
+    pub(super) fn close_idle_clients(&mut self, service: Option<Key>) {
+        let of = |client: &Client| service.is_none_or(|service| client.service == service);
+        let idle: Vec<Key> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| of(client) && is_idle(client))
+            .map(|(key, _)| key)
+            .collect();
+        for key in idle {
+            self.client_lost(key);
+        }
+    }
+
+    /// Descriptors have run out: an idle client gives up its own, so that new ones are served.
+    pub(super) fn close_one_idle(&mut self) {
+        let idle = self.clients.iter().find(|(_, client)| is_idle(client)).map(|(key, _)| key);
+        if let Some(key) = idle {
+            self.client_lost(key);
+        }
+    }
+
+    /// After a fault of weir's own in a connection's work.
+    pub(super) fn end_after_panic(&mut self, token: Token) {
+        let service = match token {
+            Token::Client(key) => self.clients.get(key).map(|client| client.service),
+            Token::Upstream(key) => {
+                let endpoint = self.upstreams.get(key).and_then(|upstream| self.endpoints.get(upstream.endpoint));
+                endpoint.map(|endpoint| endpoint.service)
+            }
+            Token::Control | Token::ListenerV4 | Token::ListenerV6 => None,
+        };
+        if let Some(service) = service.and_then(|service| self.directory.all.get_mut(service)) {
+            service.counters.panics += 1;
+        }
+        match token {
+            Token::Client(key) => self.client_lost(key),
+            Token::Upstream(key) => self.upstream_lost(key),
+            Token::Control | Token::ListenerV4 | Token::ListenerV6 => {}
+        }
+    }
+}
+
+/// Whether nothing is under way.
+pub(super) fn is_idle(client: &Client) -> bool {
+    let nothing = client.stream.input.is_empty() && client.stream.unsent() == 0;
+    nothing && matches!(client.state, State::Idle | State::Shared(0))
+}
+
+/// Status in the log and the counters of a request whose client has left before its answer.
+const CLIENT_LEFT: u16 = 499;

@@ -1,0 +1,191 @@
+//! What a worker knows of its connections.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::slab::Key;
+use super::splice::Bulk;
+use super::stream::Stream;
+use super::timers::Deadline;
+use crate::l7::codec::{Asked, Body, Codec, Session};
+use crate::l7::pool::Ids;
+use crate::l7::route::Taken;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) service: Key,
+    pub(super) peer: SocketAddr,
+    /// The VIP and port that it dialled.
+    pub(super) local: SocketAddr,
+    /// Its codec; not known before detection.
+    pub(super) codec: Option<Protocol>,
+    pub(super) session: Session,
+    pub(super) deadline: Deadline,
+    pub(super) state: State,
+    /// Not read from: what it asks for is slow to go out.
+    pub(super) paused: bool,
+    /// Bytes of a refused message that are still to come, and go nowhere.
+    pub(super) skip: u64,
+}
+
+/// A codec, with a name in `Debug`.
+#[derive(Clone, Copy)]
+pub(super) struct Protocol(pub(super) &'static dyn Codec);
+
+impl std::fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+/// What a client's connection is at.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Its first bytes tell its protocol.
+    Detecting,
+    /// Between two requests that come one after the other.
+    Idle,
+    /// With such a request.
+    Busy(Exchange),
+    /// Requests share it: so many are under way.
+    Shared(u32),
+    /// Bytes go both ways.
+    Tunnel(Tunnel),
+    /// What is in its buffer goes out, then it is closed.
+    Closing,
+}
+
+/// A request and its answer, on a connection that has one at a time.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// None while it waits for a connection.
+    pub(super) upstream: Option<Key>,
+    pub(super) endpoint: Key,
+    pub(super) taken: Rc<Taken>,
+    pub(super) asked: Asked,
+    /// When it began, in microseconds.
+    pub(super) started: u64,
+    /// What of the request is still to come.
+    pub(super) request: Body,
+    pub(super) answer: Answer,
+    /// The client's connection ends with the answer.
+    pub(super) close: bool,
+    /// It may be sent twice.
+    pub(super) repeatable: bool,
+    pub(super) tries: u8,
+    /// The request while it waits.
+    pub(super) held: Vec<u8>,
+    pub(super) hash: u64,
+    pub(super) body_bytes: u64,
+    pub(super) status: u16,
+    /// What the access log says of it.
+    pub(super) log: Option<Box<super::log::Line>>,
+}
+
+/// How much of an answer has come.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Not its head.
+    Waiting,
+    Body {
+        body: Body,
+        dechunk: bool,
+        /// The upstream's connection may be used again.
+        keep: bool,
+    },
+}
+
+/// Bytes both ways.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) upstream: Key,
+    pub(super) endpoint: Key,
+    pub(super) tries: u8,
+    /// From the client, and to it.
+    pub(super) up: Bulk,
+    pub(super) down: Bulk,
+}
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) stream: Stream,
+    pub(super) endpoint: Key,
+    pub(super) port: u16,
+    pub(super) codec: Protocol,
+    /// Form of the protocol that it speaks.
+    pub(super) variant: u8,
+    pub(super) session: Session,
+    pub(super) connected: bool,
+    /// When it was made.
+    pub(super) born: u64,
+    /// When something was last heard.
+    pub(super) heard: u64,
+    /// Requests that it has had.
+    pub(super) requests: u64,
+    pub(super) deadline: Deadline,
+    pub(super) used: Use,
+    /// Not read from: its client is slow.
+    pub(super) paused: bool,
+    /// Takes no new requests.
+    pub(super) retired: bool,
+}
+
+/// What a connection to an endpoint does.
+#[derive(Debug)]
+pub(super) enum Use {
+    /// Nothing: it is in the pool.
+    Idle,
+    /// This client's request.
+    Exchange(Key),
+    /// Requests of many.
+    Shared(Shared),
+    /// This client's bytes.
+    Tunnel(Key),
+}
+
+/// What shares a connection.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) ids: Ids<Pending>,
+    /// Clients that are not read from until there is room.
+    pub(super) waiters: Vec<Key>,
+    /// A heartbeat is unanswered.
+    pub(super) asked_alive: bool,
+    /// Ends of requests under way, the earliest.
+    pub(super) earliest: u64,
+}
+
+/// A request under way on a shared connection.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Nobody: a heartbeat.
+    pub(super) client: Option<Key>,
+    pub(super) asked: Asked,
+    pub(super) taken: Rc<Taken>,
+    pub(super) service: Key,
+    pub(super) started: u64,
+    pub(super) deadline: u64,
+    /// Where its bytes begin in all that the connection sends, and how many.
+    pub(super) at: u64,
+    pub(super) len: u32,
+    pub(super) tries: u8,
+    pub(super) hash: u64,
+    pub(super) log: Option<Box<super::log::Line>>,
+}
+
+impl Client {
+    /// Whether there is anything to be done with bytes from it.
+    pub(super) fn wants_bytes(&self) -> bool {
+        if self.paused {
+            return false;
+        }
+        match &self.state {
+            State::Detecting | State::Idle | State::Shared(_) | State::Tunnel(_) => true,
+            State::Busy(exchange) => exchange.upstream.is_some() && exchange.request != Body::None,
+            State::Closing => false,
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Requests that share connections: their answers, and how they end without one.
+
+use super::client::{HIGH, Step};
+use super::connection::{Pending, Shared, State, Use};
+use super::engine::Engine;
+use super::log::Ended;
+use super::poll::Token;
+use super::shared::Request;
+use super::slab::Key;
+use super::timers::NEVER;
+use crate::l7::codec::{Decoded, Edits, Head, Kind, LocalReason, Reply, Session, Side};
+use crate::l7::pool::Verdict;
+
+/// Bytes that may wait for a client that does not read: above, it is given up.
+const MOST_WAITING: usize = 16 << 20;
+
+impl Engine {
+    /// The front of `bytes` is a message of an endpoint, or the beginning of one.
+    pub(super) fn shared_answer(&mut self, key: Key, bytes: &[u8]) -> Step {
+        let Some(upstream) = self.upstreams.get_mut(key) else { return Step::Wait };
+        let codec = upstream.codec;
+        let head = match codec.0.decode(&mut upstream.session, bytes) {
+            Ok(Decoded::More(need)) => return Step::Need(need),
+            Ok(Decoded::Head(head)) => head,
+            Err(refusal) if refusal.skip > 0 && refusal.skip <= bytes.len() as u64 => {
+                return Step::Used(usize::try_from(refusal.skip).unwrap_or(bytes.len()));
+            }
+            Err(_) => {
+                // Nothing behind it can be trusted.
+                self.note_endpoint(key, Verdict::Failed);
+                self.upstream_lost(key);
+                return Step::Wait;
+            }
+        };
+        let total = head.total().and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
+        let Some(message) = bytes.get(..total) else { return Step::Need(total) };
+        let Use::Shared(shared) = &mut upstream.used else { return Step::Wait };
+        let id = head.id.map_or(0, |id| id.value);
+        match head.kind {
+            Kind::Response => {
+                // An id that is nobody's: its request is over, or there was none.
+                if let Some(pending) = shared.ids.take(id) {
+                    let endpoint = upstream.endpoint;
+                    self.deliver(endpoint, pending, &head, message);
+                    self.close_if_done(key);
+                }
+            }
+            Kind::HeartbeatReply => {
+                if shared.ids.take_if(id, |pending| pending.client.is_none()).is_some() {
+                    shared.asked_alive = false;
+                }
+                self.close_if_done(key);
+            }
+            Kind::Heartbeat => {
+                codec.0.heartbeat_reply(&head.asked, upstream.stream.output(&mut self.buffers));
+                self.dirty_upstream(key);
+            }
+            Kind::GoAway => {
+                upstream.retired = true;
+                self.close_if_done(key);
+            }
+            Kind::Request | Kind::OneWay | Kind::Interim => {}
+        }
+        Step::Used(total)
+    }
+
+    /// Gives an answer to the client that asked.
+    fn deliver(&mut self, endpoint: Key, pending: Pending, head: &Head, message: &[u8]) {
+        let verdict = if head.status.http >= 500 { Verdict::Failed } else { Verdict::Good };
+        self.note_verdict(endpoint, verdict);
+        self.count_shared(endpoint, &pending, head.status.http, None);
+        let Some(client_key) = pending.client else { return };
+        let Some(client) = self.clients.get_mut(client_key) else { return };
+        let Some(codec) = client.codec else { return };
+        let out = client.stream.output(&mut self.buffers);
+        let before = out.len();
+        let forwarded = crate::l7::route::with_edits(&pending.taken.response_headers, |headers| {
+            let edits =
+                Edits { id: Some(pending.asked.id), headers, asked: pending.asked, ..Edits::default() };
+            codec.0.forward(message, head, &edits, out)
+        });
+        match forwarded {
+            Ok(forwarded) => out.extend_from_slice(message.get(forwarded.used..).unwrap_or_default()),
+            Err(_) => {
+                out.truncate(before);
+                let reply = Reply::error(LocalReason::BadResponse, false);
+                codec.0.reply(&pending.asked, &reply, out);
+            }
+        }
+        let added = out.len() - before;
+        if let Some(service) = self.directory.all.get_mut(pending.service) {
+            service.counters.bytes_down += added as u64;
+        }
+        self.answered(client_key);
+    }
+
+    /// A client has got an answer on a connection that goes on.
+    fn answered(&mut self, client_key: Key) {
+        let Some(client) = self.clients.get_mut(client_key) else { return };
+        let State::Shared(under_way) = &mut client.state else { return };
+        *under_way = under_way.saturating_sub(1);
+        let last = *under_way == 0;
+        let waiting = client.stream.unsent();
+        if waiting > MOST_WAITING {
+            self.client_lost(client_key);
+            return;
+        }
+        client.paused |= waiting > HIGH;
+        if last && (client.stream.eof || self.drain_until.is_some()) && client.stream.input.is_empty() {
+            client.state = State::Closing;
+        }
+        self.dirty_client(client_key);
+    }
+
+    /// Ends a request without an answer of its endpoint's.
+    pub(super) fn fail_shared(&mut self, endpoint: Key, pending: &Pending, reason: LocalReason) {
+        self.count_shared(endpoint, pending, reason.http_status(), Some(reason));
+        let Some(client_key) = pending.client else { return };
+        let Some(codec) = self.clients.get(client_key).and_then(|client| client.codec) else { return };
+        self.reply_to(client_key, codec.0, &pending.asked, &Reply::error(reason, false));
+        self.answered(client_key);
+    }
+
+    fn count_shared(&mut self, endpoint: Key, pending: &Pending, status: u16, reason: Option<LocalReason>) {
+        if pending.client.is_none() {
+            return;
+        }
+        let micros = self.now.saturating_sub(pending.started);
+        if let Some(service) = self.directory.all.get_mut(pending.service) {
+            service.counters.requests_active = service.counters.requests_active.saturating_sub(1);
+            service.counters.answered(status, micros);
+            if let Some(reason) = reason {
+                service.counters.local(reason);
+            }
+        }
+        let addr = self.endpoints.get_mut(endpoint).map(|endpoint| {
+            endpoint.active = endpoint.active.saturating_sub(1);
+            endpoint.addr
+        });
+        if let Some(line) = &pending.log {
+            let route = &pending.taken.name;
+            let ended = Ended { status, reason, route, endpoint: addr, micros, tries: pending.tries };
+            self.log.extend_from_slice(&line.end(&ended));
+        }
+    }
+
+    /// A connection is gone. What of its requests was not sent goes to another.
+    pub(super) fn shared_lost(&mut self, endpoint: Key, shared: Shared, sent: u64, waiting: &[u8]) {
+        for client in shared.waiters {
+            if let Some(client) = self.clients.get_mut(client) {
+                client.paused = false;
+            }
+            self.list_client(client);
+        }
+        for pending in shared.ids.into_values() {
+            let whole = pending.at.checked_sub(sent).and_then(|at| {
+                let at = usize::try_from(at).ok()?;
+                waiting.get(at..at + pending.len as usize)
+            });
+            let reset = whole.is_none() && pending.client.is_some();
+            if let Some(service) = self.directory.all.get_mut(pending.service) {
+                service.counters.resets += u64::from(reset);
+            }
+            match whole {
+                Some(message) if pending.tries < pending.taken.retry.tries && pending.client.is_some() => {
+                    self.send_elsewhere(endpoint, pending, message);
+                }
+                _ => self.fail_shared(endpoint, &pending, LocalReason::Reset),
+            }
+        }
+    }
+
+    /// Nothing of the request was sent: it goes to another endpoint. Its bytes are as they would have left.
+    fn send_elsewhere(&mut self, before: Key, pending: Pending, message: &[u8]) {
+        let of = self.endpoints.get(before).map_or(pending.service, |endpoint| endpoint.service);
+        let codec = pending.client.and_then(|client| self.clients.get(client)?.codec);
+        let (Some(client), Some(codec)) = (pending.client, codec) else {
+            self.count_shared(before, &pending, LocalReason::Reset.http_status(), None);
+            return;
+        };
+        let bounds = self.bounds(client).map(|bounds| bounds.codec);
+        let decoded = bounds.map(|limits| codec.0.decode(&mut Session::new(Side::Client, limits), message));
+        let Some(Ok(Decoded::Head(head))) = decoded else {
+            self.fail_shared(before, &pending, LocalReason::Reset);
+            return;
+        };
+        let endpoint = if self.may_retry(pending.service) {
+            self.choose(of, pending.hash, Some(before))
+        } else {
+            None
+        };
+        let Some(endpoint) = endpoint else {
+            self.fail_shared(before, &pending, LocalReason::Reset);
+            return;
+        };
+        if let Some(endpoint) = self.endpoints.get_mut(before) {
+            endpoint.active = endpoint.active.saturating_sub(1);
+        }
+        let (service, asked) = (pending.service, pending.asked);
+        let request = Request {
+            codec,
+            head: &head,
+            message,
+            taken: pending.taken,
+            service,
+            asked,
+            started: pending.started,
+            deadline: pending.deadline,
+            tries: pending.tries + 1,
+            hash: pending.hash,
+            log: pending.log,
+        };
+        if let Err(reason) = self.send_shared(client, endpoint, request) {
+            if let Some(service) = self.directory.all.get_mut(service) {
+                service.counters.requests_active = service.counters.requests_active.saturating_sub(1);
+            }
+            self.answer_shared(client, service, codec.0, &asked, reason);
+            self.answered(client);
+        }
+    }
+
+    /// A connection's time: requests that took too long end, and it is asked whether it lives.
+    pub(super) fn shared_tick(&mut self, key: Key) {
+        let now = self.now;
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        let (endpoint, heard) = (upstream.endpoint, upstream.heard);
+        let beat = self
+            .endpoints
+            .get(endpoint)
+            .and_then(|endpoint| self.directory.all.get(endpoint.service))
+            .map_or(NEVER, |service| service.bounds.heartbeat);
+        let Use::Shared(shared) = &mut upstream.used else { return };
+        let over: Vec<u64> =
+            shared.ids.iter().filter(|(_, pending)| pending.deadline <= now).map(|(id, _)| id).collect();
+        let ended: Vec<Pending> = over.into_iter().filter_map(|id| shared.ids.take(id)).collect();
+        shared.earliest = shared.ids.iter().map(|(_, pending)| pending.deadline).min().unwrap_or(NEVER);
+        let silent = now.saturating_sub(heard) >= beat;
+        let dead = silent && shared.asked_alive;
+        if silent && !shared.asked_alive {
+            self.ask_alive(key);
+        }
+        for pending in ended {
+            self.note_verdict(endpoint, Verdict::Failed);
+            self.fail_shared(endpoint, &pending, LocalReason::Timeout);
+        }
+        if dead {
+            self.upstream_lost(key);
+            return;
+        }
+        if let Some(upstream) = self.upstreams.get_mut(key) {
+            let Use::Shared(shared) = &upstream.used else { return };
+            // Not at each request's end in turn, if they are many.
+            let until = shared.earliest.min(now.saturating_add(beat)).max(now + 10_000);
+            self.timers.set(&mut upstream.deadline, Token::Upstream(key).bits(), until);
+        }
+        self.close_if_done(key);
+    }
+
+    fn ask_alive(&mut self, key: Key) {
+        let now = self.now;
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        let Use::Shared(shared) = &mut upstream.used else { return };
+        let taken = std::rc::Rc::new(crate::l7::route::Taken::to_itself());
+        let pending = Pending {
+            client: None,
+            asked: crate::l7::codec::Asked::default(),
+            taken,
+            service: Key::from_bits(u64::MAX >> 1),
+            started: now,
+            deadline: NEVER,
+            at: 0,
+            len: 0,
+            tries: 0,
+            hash: 0,
+            log: None,
+        };
+        let Some(id) = shared.ids.insert(pending) else { return };
+        shared.asked_alive = true;
+        if upstream.codec.0.heartbeat(upstream.variant, id, upstream.stream.output(&mut self.buffers)) {
+            self.dirty_upstream(key);
+        } else {
+            shared.ids.take(id);
+            shared.asked_alive = false;
+        }
+    }
+
+    /// Closes a connection that takes no new requests and has none.
+    fn close_if_done(&mut self, key: Key) {
+        let Some(upstream) = self.upstreams.get(key) else { return };
+        if upstream.retired && matches!(&upstream.used, Use::Shared(shared) if shared.ids.len() == 0) {
+            self.upstream_lost(key);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! When something is given up. A connection has one [`Deadline`], which moves with each request at the cost of a store: an
+//! entry that fires early is put back, so that a connection has one or two entries, however often its deadline moves.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// No time.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// When a connection is looked at, in microseconds of the worker's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    at: u64,
+    /// Time of its entry that counts.
+    armed: u64,
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self { at: NEVER, armed: NEVER }
+    }
+}
+
+/// All deadlines, by tokens.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BinaryHeap<Reverse<(u64, u64)>>);
+
+impl Timers {
+    /// Moves a deadline.
+    #[inline]
+    pub(super) fn set(&mut self, deadline: &mut Deadline, token: u64, at: u64) {
+        deadline.at = at;
+        if at < deadline.armed {
+            deadline.armed = at;
+            self.0.push(Reverse((at, token)));
+        }
+    }
+
+    /// Moves a deadline if that makes it sooner.
+    #[inline]
+    pub(super) fn set_sooner(&mut self, deadline: &mut Deadline, token: u64, at: u64) {
+        if at < deadline.at {
+            self.set(deadline, token, at);
+        }
+    }
+
+    /// When to look next; [`NEVER`] if there is nothing to look at.
+    pub(super) fn next(&self) -> u64 {
+        self.0.peek().map_or(NEVER, |Reverse((at, _))| *at)
+    }
+
+    /// The next entry that is due, with its time.
+    pub(super) fn due(&mut self, now: u64) -> Option<(u64, u64)> {
+        if self.next() > now {
+            return None;
+        }
+        self.0.pop().map(|Reverse(entry)| entry)
+    }
+
+    /// Whether an entry that fired means it; one that was early is put back.
+    pub(super) fn is_over(&mut self, deadline: &mut Deadline, entry: (u64, u64), now: u64) -> bool {
+        let (fired, token) = entry;
+        if deadline.armed != fired {
+            return false;
+        }
+        deadline.armed = NEVER;
+        if deadline.at <= now {
+            deadline.at = NEVER;
+            return true;
+        }
+        if deadline.at != NEVER {
+            self.set(deadline, token, deadline.at);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_moves_costs_no_entry() {
+        let (mut timers, mut deadline) = (Timers::default(), Deadline::default());
+        for at in 100..1000 {
+            timers.set(&mut deadline, 7, at);
+        }
+        assert_eq!((timers.0.len(), timers.next()), (1, 100));
+        assert_eq!(timers.due(99), None);
+        let entry = timers.due(100).unwrap();
+        assert!(!timers.is_over(&mut deadline, entry, 100), "it has moved");
+        timers.set(&mut deadline, 7, 500);
+        let entry = timers.due(500).unwrap();
+        assert!(timers.is_over(&mut deadline, entry, 500));
+        let old = timers.due(5000).unwrap();
+        assert!(!timers.is_over(&mut deadline, old, 5000), "the entry before does not count");
+        timers.set(&mut deadline, 7, NEVER);
+        assert_eq!(timers.next(), NEVER);
+    }
+}
