@@ -60,3 +60,6 @@ pub struct Listeners {
 pub fn run(listeners: Listeners, control: Control) -> io::Result<()> {
     engine::Engine::new(listeners, control)?.run()
 }
+
+#[cfg(test)]
+mod tests;
