@@ -37,6 +37,17 @@ enum Task {
     Ci,
     /// Refuse source files that are too long.
     Size,
+    /// The forwarder that `bench l7` compares with.
+    #[command(hide = true)]
+    L7Floor {
+        /// Where to listen
+        listen: std::net::SocketAddr,
+        /// Where to forward
+        to: std::net::SocketAddr,
+    },
+    /// The worker that `bench l7` measures.
+    #[command(hide = true)]
+    L7Worker,
     /// Measure (needs root): nanoseconds per packet net of the harness and frames over a veth pair, or registry pushes.
     Bench {
         /// What to measure
@@ -58,6 +69,8 @@ enum What {
     Packets,
     /// A registry's push, from its last byte to the maps.
     Registry,
+    /// A request through an L7 worker, beside a bare forwarder, HAProxy and nginx.
+    L7,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -70,5 +83,8 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Bench { what: What::Packets, json, quick } => bench::run(json, quick),
         Task::Bench { what: What::Registry, json, quick } => bench::registry::run(json, quick),
+        Task::Bench { what: What::L7, json, quick } => bench::l7::run(json, quick),
+        Task::L7Floor { listen, to } => bench::l7::floor::run(listen, to),
+        Task::L7Worker => Ok(proxy_user::l7::process::entry::run()?),
     }
 }

@@ -7,6 +7,7 @@
 
 mod case;
 mod frame;
+pub(crate) mod l7;
 mod live;
 pub(crate) mod registry;
 mod report;

@@ -70,17 +70,30 @@ impl Chooser {
             return endpoint.in_service().then_some(*only);
         }
         let panic = self.panics(endpoints, draw.now);
-        let usable = |endpoints: &Slab<Endpoint>, key: Key| {
+        let healthy = |endpoints: &Slab<Endpoint>, key: Key| {
             endpoints
                 .get(key)
                 .is_some_and(|endpoint| endpoint.in_service() && (panic || !endpoint.is_ejected(draw.now)))
         };
-        let chosen = match self.balance {
-            Balance::LeastRequest => self.less_loaded(endpoints, draw, &usable),
-            Balance::RoundRobin => self.in_turn(endpoints, draw, &usable),
-            Balance::Maglev(_) => self.by_hash(endpoints, draw, &usable),
+        let reached = |endpoints: &Slab<Endpoint>, key: Key| {
+            healthy(endpoints, key) && !endpoints.get(key).is_some_and(|e| e.is_unreached(draw.now))
         };
-        chosen.or_else(|| draw.avoid.filter(|key| usable(endpoints, *key)))
+        self.choose_of(endpoints, draw, &reached)
+            .or_else(|| self.choose_of(endpoints, draw, &healthy))
+            .or_else(|| draw.avoid.filter(|key| healthy(endpoints, *key)))
+    }
+
+    fn choose_of(
+        &mut self,
+        endpoints: &mut Slab<Endpoint>,
+        draw: &Draw,
+        usable: &impl Fn(&Slab<Endpoint>, Key) -> bool,
+    ) -> Option<Key> {
+        match self.balance {
+            Balance::LeastRequest => self.less_loaded(endpoints, draw, usable),
+            Balance::RoundRobin => self.in_turn(endpoints, draw, usable),
+            Balance::Maglev(_) => self.by_hash(endpoints, draw, usable),
+        }
     }
 
     /// Whether so few are healthy that health does not count.

@@ -36,6 +36,9 @@ pub(in crate::l7) struct Endpoint {
     failures: u32,
     ejections: u32,
     ejected_until: u64,
+    /// Not chosen before this time if there are others: connections to it could not be made.
+    unreached_until: u64,
+    unreached: u32,
 }
 
 /// What is counted.
@@ -81,6 +84,8 @@ impl Endpoint {
             failures: 0,
             ejections: 0,
             ejected_until: 0,
+            unreached_until: 0,
+            unreached: 0,
         }
     }
 
@@ -91,6 +96,24 @@ impl Endpoint {
 
     pub(in crate::l7) fn is_ejected(&self, now: u64) -> bool {
         self.ejected_until > now
+    }
+
+    /// A connection could not be made: others come first for a second, and longer each time up to 16.
+    pub(in crate::l7) fn not_reached(&mut self, now: u64) {
+        self.counters.connect_failures += 1;
+        self.unreached_until = now.saturating_add(1_000_000 << self.unreached.min(4));
+        self.unreached = self.unreached.saturating_add(1);
+    }
+
+    /// A connection was made.
+    pub(in crate::l7) fn reached(&mut self) {
+        self.unreached = 0;
+        self.unreached_until = 0;
+    }
+
+    /// Connections to it could not be made lately.
+    pub(super) fn is_unreached(&self, now: u64) -> bool {
+        self.unreached_until > now
     }
 
     /// Notes how a request went. Says whether the endpoint is one to leave out, as far as it alone tells.

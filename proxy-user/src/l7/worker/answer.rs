@@ -1,5 +1,9 @@
 //! The answer to a request on a connection that has one at a time, and the end of both.
 
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
 use super::accept::is_complete;
 use super::client::{HIGH, Step};
 use super::connection::{Answer, Exchange, State, Tunnel, Use};
@@ -166,6 +170,7 @@ impl Engine {
         let service = client.service;
         self.buffers.take_back(&mut exchange.held);
         let begun = matches!(exchange.answer, Answer::Body { .. });
+        let unframed = matches!(exchange.answer, Answer::Body { body: Body::UntilClose, .. });
         if !begun {
             exchange.status = status;
         }
@@ -178,9 +183,20 @@ impl Engine {
             self.forget_pending(exchange.endpoint, client_key, service);
         }
         self.count_answer(service, &exchange, Some(reason));
-        if begun {
-            // What is missing is told by the end alone.
+        if unframed {
+            // An orderly end would say that the answer is complete.
+            if let Some(client) = self.clients.get(client_key) {
+                let _ = sockopt::set_socket_linger(&client.stream.fd, Some(Duration::ZERO));
+            }
             self.client_lost(client_key);
+            return Step::Wait;
+        }
+        if begun {
+            // What is missing is told by the end alone; what is there goes out before it.
+            if let Some(client) = self.clients.get_mut(client_key) {
+                client.state = State::Closing;
+            }
+            self.dirty_client(client_key);
             return Step::Wait;
         }
         let close = !is_complete(&exchange.request) || exchange.close || self.drain_until.is_some();

@@ -138,7 +138,7 @@ impl Engine {
         let key = self.upstreams.next_key();
         let registered = begun.ok().filter(|fd| self.poll.add(fd, Token::Upstream(key)).is_ok());
         let Some(fd) = registered else {
-            endpoint.counters.connect_failures += 1;
+            endpoint.not_reached(self.now);
             return None;
         };
         endpoint.connections += 1;

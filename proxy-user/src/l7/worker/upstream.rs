@@ -47,6 +47,9 @@ impl Engine {
         let Some(upstream) = self.upstreams.get_mut(key) else { return };
         upstream.connected = true;
         upstream.heard = self.now;
+        if let Some(endpoint) = self.endpoints.get_mut(upstream.endpoint) {
+            endpoint.reached();
+        }
         let mut until = NEVER;
         if let Use::Shared(shared) = &upstream.used {
             let endpoint = self.endpoints.get(upstream.endpoint);
@@ -64,7 +67,7 @@ impl Engine {
     pub(super) fn connect_failed(&mut self, key: Key) {
         let Some(upstream) = self.upstreams.get(key) else { return };
         if let Some(endpoint) = self.endpoints.get_mut(upstream.endpoint) {
-            endpoint.counters.connect_failures += 1;
+            endpoint.not_reached(self.now);
         }
         self.note_endpoint(key, Verdict::Failed);
         self.upstream_lost(key);
