@@ -40,7 +40,12 @@ struct Ring {
 
 impl Chooser {
     /// Of these endpoints.
-    pub(in crate::l7) fn new(rules: &Rules, members: Vec<Key>, endpoints: &Slab<Endpoint>, seed: u64) -> Self {
+    pub(in crate::l7) fn new(
+        rules: &Rules,
+        members: Vec<Key>,
+        endpoints: &Slab<Endpoint>,
+        seed: u64,
+    ) -> Self {
         let ring = match rules.balance {
             Balance::Maglev(_) => Ring::build(&members, endpoints),
             Balance::LeastRequest | Balance::RoundRobin => None,
@@ -154,7 +159,8 @@ impl Chooser {
                 continue;
             }
             let Some(endpoint) = endpoints.get_mut(*key) else { continue };
-            let weight = i64::try_from(endpoint.effective_weight(self.slow_start, draw.now)).unwrap_or(i64::MAX);
+            let weight =
+                i64::try_from(endpoint.effective_weight(self.slow_start, draw.now)).unwrap_or(i64::MAX);
             total += weight;
             endpoint.credit += weight;
             if best.is_none_or(|(credit, _)| endpoint.credit > credit) {
@@ -185,7 +191,7 @@ impl Chooser {
 
     fn draw(&mut self) -> Option<Key> {
         let random = self.next_random() >> 32;
-        let place = random * (self.members.len() as u64) >> 32;
+        let place = (random * (self.members.len() as u64)) >> 32;
         self.members.get(usize::try_from(place).ok()?).copied()
     }
 

@@ -45,7 +45,7 @@ pub struct Control {
 }
 
 impl AsFd for Control {
-    /// Readable when [`Control::next`] may have an event.
+    /// Readable when [`Control::event`] may have an event.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.as_fd()
     }
@@ -65,8 +65,7 @@ impl Control {
             draining: false,
             families: pair.families(),
         };
-        let terminate =
-            SignalFd::with_flags(&termination(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let terminate = SignalFd::with_flags(&termination(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&poll, &socket)?;
         watch(&poll, &terminate)?;
@@ -85,7 +84,7 @@ impl Control {
     }
 
     /// The next event, if there is one now.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn event(&mut self) -> Option<Event> {
         if let Ok(Some(_)) = self.terminate.read_signal() {
             self.drained();
             // The daemon does not know yet, and what waits needs a successor.

@@ -64,7 +64,10 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
             if !(port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())) {
                 return None;
             }
-            return inside.parse::<std::net::Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical());
+            return inside
+                .parse::<std::net::Ipv6Addr>()
+                .ok()
+                .map(|address| IpAddr::V6(address).to_canonical());
         }
         None => text,
     };

@@ -65,7 +65,10 @@ fn what_trusted_hops_say_is_read_from_the_end_and_garbage_is_denied() {
         let request = format!("GET / HTTP/1.1\r\nHost: h\r\nx-client: {value}\r\n\r\n");
         let decided = with(&request, "10.1.2.3", |asking| allows(&access, &trusted, asking));
         assert_eq!(decided, allowed, "{hops} {value}");
-        assert!(with(&request, "11.1.2.3", |asking| allows(&access, &trusted, asking)), "its word is nothing");
+        assert!(
+            with(&request, "11.1.2.3", |asking| allows(&access, &trusted, asking)),
+            "its word is nothing"
+        );
     }
 }
 

@@ -52,7 +52,8 @@ impl Engine {
 
     fn accepted(&mut self, fd: OwnedFd, peer: SocketAddr) {
         let local = getsockname(&fd).ok().and_then(|local| SocketAddr::try_from(local).ok());
-        let Some((local, service_key)) = local.and_then(|local| Some((local, self.directory.at(local)?))) else {
+        let Some((local, service_key)) = local.and_then(|local| Some((local, self.directory.at(local)?)))
+        else {
             self.stats.strays += 1;
             return;
         };

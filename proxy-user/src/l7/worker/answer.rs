@@ -53,7 +53,9 @@ impl Engine {
         let Some(client) = self.clients.get_mut(client_key) else { return Step::Wait };
         let service = self.directory.all.get(client.service);
         let gone = service.is_none_or(|service| service.gone);
-        let (State::Busy(exchange), Some(codec)) = (&mut client.state, client.codec) else { return Step::Wait };
+        let (State::Busy(exchange), Some(codec)) = (&mut client.state, client.codec) else {
+            return Step::Wait;
+        };
         let out = client.stream.output(&mut self.buffers);
         let close = exchange.close || draining || gone || !is_complete(&exchange.request);
         let forwarded = crate::l7::route::with_edits(&exchange.taken.response_headers, |headers| {
@@ -66,8 +68,7 @@ impl Engine {
             exchange.status = head.status.http;
             exchange.close |= forwarded.close;
             exchange.repeatable = false;
-            exchange.answer =
-                Answer::Body { body: head.body, dechunk: forwarded.dechunk, keep: head.keep };
+            exchange.answer = Answer::Body { body: head.body, dechunk: forwarded.dechunk, keep: head.keep };
             if let Some(upstream) = self.upstreams.get_mut(key) {
                 upstream.stream.forget_sent(&mut self.buffers);
             }

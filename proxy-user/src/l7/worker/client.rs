@@ -188,7 +188,8 @@ impl Engine {
     /// Its deadline for detection has passed.
     pub(super) fn detection_is_over(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let fallback = self.directory.all.get(client.service).is_some_and(|service| service.plan.rules.fallback);
+        let fallback =
+            self.directory.all.get(client.service).is_some_and(|service| service.plan.rules.fallback);
         if fallback {
             client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
             client.stream.need = 0;
@@ -248,12 +249,14 @@ impl Engine {
         let Some(client) = self.clients.get_mut(key) else { return };
         match &mut client.state {
             // A request that is complete gets its answer.
-            State::Busy(exchange) if exchange.request == crate::l7::codec::Body::None => {}
+            State::Busy(exchange) if exchange.request == codec::Body::None => {}
             State::Shared(under_way) if *under_way > 0 => {
                 client.paused = true;
             }
             State::Tunnel(_) => self.turn_tunnel_up(key),
-            State::Shared(_) | State::Idle | State::Detecting | State::Closing if client.stream.unsent() > 0 => {
+            State::Shared(_) | State::Idle | State::Detecting | State::Closing
+                if client.stream.unsent() > 0 =>
+            {
                 client.state = State::Closing;
             }
             _ => self.client_lost(key),

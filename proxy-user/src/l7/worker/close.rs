@@ -81,7 +81,8 @@ impl Engine {
         let service = match token {
             Token::Client(key) => self.clients.get(key).map(|client| client.service),
             Token::Upstream(key) => {
-                let endpoint = self.upstreams.get(key).and_then(|upstream| self.endpoints.get(upstream.endpoint));
+                let endpoint =
+                    self.upstreams.get(key).and_then(|upstream| self.endpoints.get(upstream.endpoint));
                 endpoint.map(|endpoint| endpoint.service)
             }
             Token::Control | Token::ListenerV4 | Token::ListenerV6 => None,

@@ -34,7 +34,8 @@ impl Counters {
         if let Some(count) = self.classes.get_mut(class) {
             *count += 1;
         }
-        let place = DURATION_BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(DURATION_BOUNDS.len());
+        let place =
+            DURATION_BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(DURATION_BOUNDS.len());
         if let Some(count) = self.durations.get_mut(place) {
             *count += 1;
         }

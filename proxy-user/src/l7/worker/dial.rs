@@ -40,7 +40,7 @@ impl Engine {
                 None => {
                     let held = self.take_held(client_key);
                     self.exchange_failed(client_key, held, true);
-                },
+                }
             }
             return;
         }
@@ -63,7 +63,8 @@ impl Engine {
     }
 
     pub(super) fn most_connections(&self, endpoint: Key, codec: Protocol) -> u32 {
-        let service = self.endpoints.get(endpoint).and_then(|endpoint| self.directory.all.get(endpoint.service));
+        let service =
+            self.endpoints.get(endpoint).and_then(|endpoint| self.directory.all.get(endpoint.service));
         match service.map_or(0, |service| service.plan.rules.pool.connections) {
             0 if codec.0.pool() == PoolMode::Multiplex => 1,
             0 => 1024,

@@ -123,7 +123,7 @@ impl Engine {
     }
 
     fn hear(&mut self) -> io::Result<()> {
-        while let Some(event) = self.control.next() {
+        while let Some(event) = self.control.event() {
             match event {
                 Event::Snapshot(snapshot) => {
                     let first = !self.ready;

@@ -107,8 +107,13 @@ impl Engine {
                 return self.answer_directly(key, codec, head, reply);
             }
             Does::Direct(status, body) => {
-                let reply =
-                    Reply { status: *status, reason: None, headers: &[], body: body.as_bytes(), close: false };
+                let reply = Reply {
+                    status: *status,
+                    reason: None,
+                    headers: &[],
+                    body: body.as_bytes(),
+                    close: false,
+                };
                 return self.answer_directly(key, codec, head, reply);
             }
         }

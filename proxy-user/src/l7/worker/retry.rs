@@ -30,7 +30,8 @@ impl Engine {
             return;
         };
         self.move_active(before, endpoint);
-        if let Some(State::Busy(exchange)) = self.clients.get_mut(client_key).map(|client| &mut client.state) {
+        if let Some(State::Busy(exchange)) = self.clients.get_mut(client_key).map(|client| &mut client.state)
+        {
             exchange.tries += 1;
             exchange.endpoint = endpoint;
             exchange.held = output;
@@ -53,7 +54,8 @@ impl Engine {
             return;
         };
         self.move_active(before, endpoint);
-        if let Some(State::Busy(exchange)) = self.clients.get_mut(client_key).map(|client| &mut client.state) {
+        if let Some(State::Busy(exchange)) = self.clients.get_mut(client_key).map(|client| &mut client.state)
+        {
             exchange.endpoint = endpoint;
         }
         self.connect_exchange(client_key);

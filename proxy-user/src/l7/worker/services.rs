@@ -56,7 +56,8 @@ pub(super) struct Bounds {
 
 impl Bounds {
     fn of(plan: &snapshot::Service, workers: u32) -> Self {
-        let share = |bound: Option<u32>| bound.map_or(u64::MAX, |all| u64::from(all.div_ceil(workers.max(1))));
+        let share =
+            |bound: Option<u32>| bound.map_or(u64::MAX, |all| u64::from(all.div_ceil(workers.max(1))));
         let or_never = |time: u64| if time == 0 { NEVER } else { time };
         let defaults = CodecLimits::default();
         let rules = &plan.rules;
@@ -118,7 +119,9 @@ impl Engine {
         for (name, plan) in &snapshot.services {
             for codec in std::iter::once(&plan.codec).chain(&plan.rules.detect) {
                 if codec::by_name(codec).is_none() {
-                    return Err(format!("service {name} wants codec {codec}, which this build does not have"));
+                    return Err(format!(
+                        "service {name} wants codec {codec}, which this build does not have"
+                    ));
                 }
             }
         }
@@ -201,10 +204,8 @@ impl Engine {
         service.bounds = Bounds::of(plan, workers);
         service.plan = plan.clone();
         let before = service.chooser.members().to_vec();
-        let known: HashMap<SocketAddr, Key> = before
-            .iter()
-            .filter_map(|key| Some((self.endpoints.get(*key)?.addr, *key)))
-            .collect();
+        let known: HashMap<SocketAddr, Key> =
+            before.iter().filter_map(|key| Some((self.endpoints.get(*key)?.addr, *key))).collect();
         let mut members = Vec::with_capacity(plan.endpoints.len());
         for endpoint in &plan.endpoints {
             let known = known.get(&endpoint.addr).copied();

@@ -184,11 +184,8 @@ impl Engine {
             self.fail_shared(before, &pending, LocalReason::Reset);
             return;
         };
-        let endpoint = if self.may_retry(pending.service) {
-            self.choose(of, pending.hash, Some(before))
-        } else {
-            None
-        };
+        let endpoint =
+            if self.may_retry(pending.service) { self.choose(of, pending.hash, Some(before)) } else { None };
         let Some(endpoint) = endpoint else {
             self.fail_shared(before, &pending, LocalReason::Reset);
             return;

@@ -101,12 +101,6 @@ impl<T> Slab<T> {
         })
     }
 
-    pub(in crate::l7) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
-        (0..).zip(&mut self.slots).filter_map(|(index, slot)| {
-            Some((Key { index, generation: slot.generation }, slot.value.as_mut()?))
-        })
-    }
-
     pub(in crate::l7) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
     }

@@ -41,7 +41,8 @@ impl Engine {
         let Some(client) = self.clients.get(key) else { return };
         let (service_key, peer) = (client.service, client.peer.ip());
         let Some(service) = self.directory.all.get_mut(service_key) else { return };
-        let denied = service.plan.rules.access.as_ref().is_some_and(|list| !access::allows_address(list, peer));
+        let denied =
+            service.plan.rules.access.as_ref().is_some_and(|list| !access::allows_address(list, peer));
         if denied {
             service.counters.local(LocalReason::Denied);
             self.client_lost(key);
@@ -135,17 +136,11 @@ impl Engine {
         };
         let (upstream_key, service) = (tunnel.upstream, *service);
         if let Some(upstream) = self.upstreams.get_mut(upstream_key) {
-            let before = upstream.stream.total_sent + upstream.stream.unsent() as u64 + tunnel.up.inside as u64;
+            let before =
+                upstream.stream.total_sent + upstream.stream.unsent() as u64 + tunnel.up.inside as u64;
             let (target, ready) = (&mut upstream.stream, upstream.connected);
-            let flow = pump(
-                stream,
-                target,
-                ready,
-                &mut tunnel.up,
-                &mut scratch,
-                &mut self.buffers,
-                &mut self.pipes,
-            );
+            let flow =
+                pump(stream, target, ready, &mut tunnel.up, &mut scratch, &mut self.buffers, &mut self.pipes);
             let after = target.total_sent + target.unsent() as u64 + tunnel.up.inside as u64;
             *paused = matches!(flow, Ok(Flow::Full));
             let moved = after.saturating_sub(before);
@@ -211,7 +206,8 @@ impl Engine {
     }
 
     fn half_closed(&mut self, key: Key, upstream_key: Key, up: bool) {
-        let (Some(client), Some(upstream)) = (self.clients.get_mut(key), self.upstreams.get_mut(upstream_key))
+        let (Some(client), Some(upstream)) =
+            (self.clients.get_mut(key), self.upstreams.get_mut(upstream_key))
         else {
             return;
         };

@@ -68,21 +68,16 @@ pub(crate) fn run(listen: SocketAddr, to: SocketAddr) -> Result<()> {
                 continue;
             }
             let writable = flags.contains(epoll::EventFlags::OUT);
-            if writable && drain(&poll, &mut ends, key).is_err() || forward(&poll, &mut ends, key, &mut buffer).is_err() {
-                if let Some(end) = ends.remove(key) {
-                    ends.remove(end.other);
-                }
+            let failed = (writable && drain(&poll, &mut ends, key).is_err())
+                || forward(&poll, &mut ends, key, &mut buffer).is_err();
+            if failed && let Some(end) = ends.remove(key) {
+                ends.remove(end.other);
             }
         }
     }
 }
 
-fn pair(
-    poll: &OwnedFd,
-    ends: &mut Ends,
-    client: TcpStream,
-    server: TcpStream,
-) -> io::Result<()> {
+fn pair(poll: &OwnedFd, ends: &mut Ends, client: TcpStream, server: TcpStream) -> io::Result<()> {
     let key = |stream: &TcpStream| u64::try_from(stream.as_raw_fd()).unwrap_or_default();
     let keys = (key(&client), key(&server));
     for (stream, own, other) in [(client, keys.0, keys.1), (server, keys.1, keys.0)] {

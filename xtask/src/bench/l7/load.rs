@@ -70,7 +70,8 @@ impl Load {
     /// Connects the clients.
     pub(super) fn connect(&mut self, to: SocketAddr) -> Result<()> {
         for _ in 0..self.shape.connections {
-            let stream = TcpStream::connect(to).with_context(|| format!("connecting to the proxy at {to}"))?;
+            let stream =
+                TcpStream::connect(to).with_context(|| format!("connecting to the proxy at {to}"))?;
             self.add(stream, true)?;
         }
         Ok(())

@@ -103,7 +103,8 @@ fn measure(which: Which, shape: Shape, effort: &Effort) -> Result<Figures> {
         let cpu = proxy.cpu()?.saturating_sub(before);
         figures.cpu_half = micros(cpu) / count(half.done.max(1));
         half.latencies.sort_unstable();
-        figures.p50_half = half.latencies.get(half.latencies.len() / 2).map_or(0.0, |micros| f64::from(*micros));
+        figures.p50_half =
+            half.latencies.get(half.latencies.len() / 2).map_or(0.0, |micros| f64::from(*micros));
     }
     figures.resident_mb = count(proxy.resident()?) / 1e6;
     Ok(figures)

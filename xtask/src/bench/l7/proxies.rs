@@ -174,12 +174,8 @@ fn weir(speech: Speech, backend: SocketAddr) -> Result<Proxy> {
     let dir = tempfile::tempdir()?;
     let pair = Pair::make(None)?;
     let (ours, theirs) = Channel::pair()?;
-    let control = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let control =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::net::bind(&control, &SocketAddrUnix::new(dir.path().join("control"))?)?;
     let child = Command::new("/proc/self/exe")
         .arg("l7-worker")
@@ -216,10 +212,7 @@ fn snapshot(speech: Speech, at: SocketAddr, backend: SocketAddr) -> Snapshot {
     let denied: Vec<ipnet::IpNet> =
         ["192.0.2.0/24", "198.51.100.0/24"].iter().filter_map(|net| net.parse().ok()).collect();
     let rules = Rules {
-        access: Some(Access {
-            rules: vec![AccessRule { deny: true, sources: denied }],
-            ..Access::default()
-        }),
+        access: Some(Access { rules: vec![AccessRule { deny: true, sources: denied }], ..Access::default() }),
         ..Rules::default()
     };
     let service = Service {
@@ -277,5 +270,7 @@ fn nginx(speech: Speech, at: SocketAddr, backend: SocketAddr, dir: &Path) -> Str
         );
     }
     let size = if speech == Speech::Bulk { "64k" } else { "16k" };
-    format!("{top}stream {{ upstream s {{ server {backend}; }} server {{ listen {at}; proxy_buffer_size {size}; proxy_pass s; tcp_nodelay on; }} }}\n")
+    format!(
+        "{top}stream {{ upstream s {{ server {backend}; }} server {{ listen {at}; proxy_buffer_size {size}; proxy_pass s; tcp_nodelay on; }} }}\n"
+    )
 }

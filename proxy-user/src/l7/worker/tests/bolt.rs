@@ -25,7 +25,8 @@ fn frame(id: u32, service: &str, content: &[u8]) -> Vec<u8> {
 fn read_request(stream: &mut TcpStream) -> Option<(u32, Vec<u8>)> {
     let mut head = [0; 22];
     stream.read_exact(&mut head).ok()?;
-    let number = |at: usize, len: usize| head[at..at + len].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    let number =
+        |at: usize, len: usize| head[at..at + len].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     let mut rest = vec![0; number(14, 2) + number(16, 2) + number(18, 4)];
     stream.read_exact(&mut rest).ok()?;
     let content = rest.split_off(rest.len() - number(18, 4));
@@ -46,7 +47,8 @@ fn response(id: u32, status: u16, content: &[u8]) -> Vec<u8> {
 /// Reads a response: id, status, content.
 fn read_response(stream: &mut TcpStream) -> (u32, u16, Vec<u8>) {
     let head = read_exactly(stream, 20);
-    let number = |at: usize, len: usize| head[at..at + len].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    let number =
+        |at: usize, len: usize| head[at..at + len].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     let rest = read_exactly(stream, number(12, 2) + number(14, 2) + number(16, 4));
     (u32::try_from(number(5, 4)).unwrap(), u16::try_from(number(10, 2)).unwrap(), rest)
 }

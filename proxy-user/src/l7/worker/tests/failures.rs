@@ -103,12 +103,16 @@ fn a_client_that_leaves_takes_its_request_along() {
 
 #[test]
 fn an_endpoint_that_fails_is_left_out_but_never_the_last() {
-    let (good, bad) = (Backend::new(serve), Backend::new(|mut stream| {
-        let _ = stream.read(&mut [0; 1000]);
-        let _ = stream.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
-    }));
+    let (good, bad) = (
+        Backend::new(serve),
+        Backend::new(|mut stream| {
+            let _ = stream.read(&mut [0; 1000]);
+            let _ = stream.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+        }),
+    );
     let mut rig = Rig::new("http1", &[good.at, bad.at], |snapshot| {
-        web(snapshot).rules.outlier = Some(crate::l7::snapshot::Outlier { failures: 3, ..Default::default() });
+        web(snapshot).rules.outlier =
+            Some(crate::l7::snapshot::Outlier { failures: 3, ..Default::default() });
     });
     let mut client = rig.connect();
     let statuses: Vec<u16> = (0..100).map(|_| ask(&mut client, GET).0).collect();

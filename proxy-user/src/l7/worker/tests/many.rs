@@ -15,7 +15,9 @@ fn many_idle_connections_cost_little() {
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
     let wanted = 10_000.min((most.saturating_sub(500)) / 2);
     if wanted < 10_000 {
-        eprintln!("left out: 10,000 idle connections: {most} descriptors suffice for {wanted} (ulimit -n 21000)");
+        eprintln!(
+            "left out: 10,000 idle connections: {most} descriptors suffice for {wanted} (ulimit -n 21000)"
+        );
     }
     let backend = Backend::new(serve);
     let mut rig = Rig::new("http1", &[backend.at], |_| {});
@@ -57,8 +59,12 @@ fn endpoints_change_all_the_while_and_no_request_fails() {
         })
         .collect();
     for turn in 0..60 {
-        let some: Vec<SocketAddr> =
-            all.iter().enumerate().filter(|(n, _)| *n != turn % 4 && *n != turn / 4 % 4).map(|(_, a)| *a).collect();
+        let some: Vec<SocketAddr> = all
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n != turn % 4 && *n != turn / 4 % 4)
+            .map(|(_, a)| *a)
+            .collect();
         rig.publish(Snapshot {
             version: VERSION,
             services: BTreeMap::from([("web".to_owned(), service(at, "http1", &some))]),

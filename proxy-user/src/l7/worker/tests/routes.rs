@@ -52,7 +52,9 @@ fn requests_go_where_their_route_says() {
     assert!(status == 301 && head.contains("location: /new"), "{head}");
     let (status, head, body) = get("/edited", "X-Old: 1\r\n");
     let body = String::from_utf8(body).unwrap();
-    assert!(status == 200 && head.contains("x-answer: 2") && body.contains("x-new: 1") && !body.contains("X-Old"));
+    assert!(
+        status == 200 && head.contains("x-answer: 2") && body.contains("x-new: 1") && !body.contains("X-Old")
+    );
     for _ in 0..40 {
         assert_eq!(get("/split/x", "").0, 200);
     }
