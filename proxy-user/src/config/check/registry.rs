@@ -25,6 +25,15 @@ pub(super) type Registries = BTreeMap<At<String>, RawRegistry>;
 /// Longest `service` or option, bytes.
 const MAX_TEXT: usize = 1_024;
 
+/// What a `discover` or `publish` table names.
+struct Reference {
+    registry: String,
+    kind: &'static Kind,
+    /// Name of the service in the registry.
+    name: At<String>,
+    options: BTreeMap<String, String>,
+}
+
 impl Checker<'_> {
     pub(super) fn registries(&mut self, all: &Registries, zone: Option<&At<String>>, dir: &Path) {
         for (name, raw) in all {
@@ -64,18 +73,15 @@ impl Checker<'_> {
     ) -> Option<Discovery> {
         let mut sources: Vec<SourceRef> = Vec::new();
         for table in &raw.discover.0 {
-            let Some((registry, name, options)) =
-                self.reference(&table.open, registries, |kind| Some(kind.options), &["zone"])
-            else {
-                continue;
-            };
+            let named = self.reference(&table.open, registries, |kind| Some(kind.options), &["zone"]);
+            let Some(Reference { registry, kind, name, options }) = named else { continue };
             let zone = table.open.text("zone").and_then(|zone| self.text(&zone)).map(Arc::from);
             let query = Query { service: name.value.clone(), options };
-            if let Err(fault) = (registry.1.check_query)(&query) {
+            if let Err(fault) = (kind.check_query)(&query) {
                 self.fault(fault, &table.open, &name.span);
                 continue;
             }
-            let (registry, query) = (registry.0, Arc::new(query));
+            let query = Arc::new(query);
             if sources.iter().any(|known| known.registry == registry && known.query == query) {
                 let message = format!("`{}` of registry `{registry}` is asked for twice", name.value);
                 let hint = "leave one of the two tables out";
@@ -110,10 +116,8 @@ impl Checker<'_> {
         let mut all: Vec<Arc<Publish>> = Vec::new();
         for table in &raw.publish.0 {
             let able = |kind: &Kind| Some(kind.publish.as_ref()?.options);
-            let Some(((registry, kind), name, options)) = self.reference(&table.open, registries, able, &[])
-            else {
-                continue;
-            };
+            let named = self.reference(&table.open, registries, able, &[]);
+            let Some(Reference { registry, kind, name, options }) = named else { continue };
             if service.vip.port == 0 {
                 let message = "a VIP on every port cannot be registered: clients would not know the port";
                 let hint = "give the VIP a port, or leave `publish` out";
@@ -147,7 +151,7 @@ impl Checker<'_> {
         registries: &Registries,
         options: impl Fn(&'static Kind) -> Option<&'static [&'static str]>,
         own: &[&str],
-    ) -> Option<((String, &'static Kind), At<String>, BTreeMap<String, String>)> {
+    ) -> Option<Reference> {
         let (registry, service) = (table.text("registry")?, table.text("service")?);
         let Some((_, found)) = registries.iter().find(|(name, _)| name.value == registry.value) else {
             let names: Vec<_> = registries.keys().map(|name| name.value.as_str()).collect();
@@ -196,7 +200,7 @@ impl Checker<'_> {
                 texts.insert(word.to_owned(), text.value);
             }
         }
-        whole.then_some(((registry.value, kind), service, texts))
+        whole.then_some(Reference { registry: registry.value, kind, name: service, options: texts })
     }
 
     /// A name for others to read: not empty, not too long, without control characters.
