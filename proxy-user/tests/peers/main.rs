@@ -29,7 +29,8 @@ mod rpc;
 mod scratch;
 #[cfg(test)]
 mod smoke;
-#[cfg(all(test, feature = "sofa"))]
+#[cfg(feature = "sofa")]
+#[cfg(test)]
 mod sofa;
 #[cfg(test)]
 mod wait;
