@@ -22,17 +22,16 @@ use crate::registry::source::{Publication, Query};
 /// Registries as the file has them, also those that are wrong: a service that names one of these is not wrong for it.
 pub(super) type Registries = BTreeMap<At<String>, RawRegistry>;
 
-/// Longest `service` or option, bytes.
-const MAX_TEXT: usize = 1_024;
-
 /// What a `discover` or `publish` table names.
 struct Reference {
     registry: String,
     kind: &'static Kind,
-    /// Name of the service in the registry.
     name: At<String>,
     options: BTreeMap<String, String>,
 }
+
+/// Longest `service` or option, bytes.
+const MAX_TEXT: usize = 1_024;
 
 impl Checker<'_> {
     pub(super) fn registries(&mut self, all: &Registries, zone: Option<&At<String>>, dir: &Path) {
@@ -73,8 +72,11 @@ impl Checker<'_> {
     ) -> Option<Discovery> {
         let mut sources: Vec<SourceRef> = Vec::new();
         for table in &raw.discover.0 {
-            let named = self.reference(&table.open, registries, |kind| Some(kind.options), &["zone"]);
-            let Some(Reference { registry, kind, name, options }) = named else { continue };
+            let Some(Reference { registry, kind, name, options }) =
+                self.reference(&table.open, registries, |kind| Some(kind.options), &["zone"])
+            else {
+                continue;
+            };
             let zone = table.open.text("zone").and_then(|zone| self.text(&zone)).map(Arc::from);
             let query = Query { service: name.value.clone(), options };
             if let Err(fault) = (kind.check_query)(&query) {
@@ -116,8 +118,11 @@ impl Checker<'_> {
         let mut all: Vec<Arc<Publish>> = Vec::new();
         for table in &raw.publish.0 {
             let able = |kind: &Kind| Some(kind.publish.as_ref()?.options);
-            let named = self.reference(&table.open, registries, able, &[]);
-            let Some(Reference { registry, kind, name, options }) = named else { continue };
+            let Some(Reference { registry, kind, name, options }) =
+                self.reference(&table.open, registries, able, &[])
+            else {
+                continue;
+            };
             if service.vip.port == 0 {
                 let message = "a VIP on every port cannot be registered: clients would not know the port";
                 let hint = "give the VIP a port, or leave `publish` out";
