@@ -5,8 +5,15 @@
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests of the data path, which use all of it")]
+#[path = "../live/daemon.rs"]
+mod daemon;
+#[cfg(test)]
 #[cfg(feature = "dns")]
 mod dns;
+#[cfg(feature = "sofa")]
+#[cfg(test)]
+mod end_to_end;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
