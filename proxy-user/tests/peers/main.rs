@@ -25,6 +25,8 @@ mod java;
 #[cfg(test)]
 mod knot;
 #[cfg(test)]
+mod nemesis;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod program;
@@ -39,5 +41,7 @@ mod smoke;
 #[cfg(feature = "sofa")]
 #[cfg(test)]
 mod sofa;
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod wait;
