@@ -24,6 +24,7 @@ mod jars;
 mod java;
 #[cfg(test)]
 mod knot;
+#[cfg(all(feature = "etcd", feature = "sofa"))]
 #[cfg(test)]
 mod nemesis;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod smoke;
 #[cfg(feature = "sofa")]
 #[cfg(test)]
 mod sofa;
+#[cfg(all(feature = "etcd", feature = "sofa"))]
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::sources::{EtcdKeys, Json, Sofa, Source};
 use crate::wait::wait_until;
 
 #[test]
-#[cfg(feature = "sofa")]
 fn nemesis_of_sofa() {
     bed(BACKENDS, |bed| {
         if let Some(source) = Sofa::start(bed) {
@@ -28,7 +27,6 @@ fn nemesis_of_sofa() {
 }
 
 #[test]
-#[cfg(feature = "etcd")]
 fn nemesis_of_etcd() {
     bed(BACKENDS, |bed| {
         if let Some(source) = EtcdKeys::start(bed) {
