@@ -9,7 +9,7 @@ use super::discovery::Heard;
 use super::start;
 use crate::catalog::pool::Now;
 use crate::catalog::snapshot::Snapshot;
-use crate::catalog::{ApiState, Merged, Refusal, backend_text, overlay};
+use crate::catalog::{ApiState, LeftOut, Merged, Refusal, backend_text, overlay};
 use crate::control::types::{AcceptAnswer, Code, SyncAnswer};
 use crate::kernel::write::Written;
 use crate::model::Service;
@@ -26,14 +26,16 @@ pub(super) struct Laid {
     pub(super) merged: Merged,
     /// The services without it.
     pub(super) fixed: BTreeMap<String, Service>,
+    /// Services whose endpoints do not all fit the maps.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 impl Laid {
     /// Lays what is known over a merged state.
     pub(super) fn new(mut merged: Merged, snapshot: &Snapshot, api: &ApiState) -> Self {
         let fixed = merged.desired.services.clone();
-        overlay(&mut merged.desired, snapshot, api);
-        Self { merged, fixed }
+        let left_out = overlay(&mut merged.desired, snapshot, api);
+        Self { merged, fixed, left_out }
     }
 
     /// The merged state without what discovery says.
@@ -45,7 +47,7 @@ impl Laid {
     /// Lays anew what is known now; answers the services as they were.
     fn again(&mut self, snapshot: &Snapshot, api: &ApiState) -> BTreeMap<String, Service> {
         let before = std::mem::replace(&mut self.merged.desired.services, self.fixed.clone());
-        overlay(&mut self.merged.desired, snapshot, api);
+        self.left_out = overlay(&mut self.merged.desired, snapshot, api);
         before
     }
 }

@@ -64,6 +64,8 @@ impl Daemon {
             return Err(Refusal::stale(wanted, self.state.generation));
         }
         let what = summary(&change);
+        let known = self.discovery.snapshot();
+        catalog::check_change(&change, &self.state.base, &self.state.api, &known)?;
         let (changed, merged) =
             self.state.api.evolve(&self.state.base, change, Timestamp::now(), self.settings.limits)?;
         self.refuse_local_backends(&merged).await?;

@@ -90,6 +90,13 @@ impl Daemon {
             );
             warnings.push(warning("first_sync_overdue", detail));
         }
+        for left_out in &self.state.laid.left_out {
+            let detail = format!(
+                "service {}: {} endpoints are left out, all services together have more than the maps hold",
+                left_out.service, left_out.endpoints
+            );
+            warnings.push(warning("endpoints_do_not_fit", detail));
+        }
         for (service, why) in &self.set_back {
             let detail =
                 format!("service {service} keeps the endpoints that it had, the new ones do not fit: {why}");

@@ -77,6 +77,12 @@ impl Bed {
         SocketAddr::new(IpAddr::from([10, 2, n, 1]), port)
     }
 
+    /// The start of a configuration of weir between the client and the backends.
+    pub(crate) fn config_head(&self) -> String {
+        let ports = (1..=self.backends.len()).map(|n| format!("[interface.b{n}]\n"));
+        format!("version = 1\n[limits]\nflows = 65536\n[interface.cl]\n{}", ports.collect::<String>())
+    }
+
     /// The client's address.
     pub(crate) fn client_address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 1, 0, 1)

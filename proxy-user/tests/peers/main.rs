@@ -5,8 +5,15 @@
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests of the data path, which use all of it")]
+#[path = "../live/daemon.rs"]
+mod daemon;
+#[cfg(test)]
 #[cfg(feature = "dns")]
 mod dns;
+#[cfg(feature = "sofa")]
+#[cfg(test)]
+mod end_to_end;
 #[cfg(test)]
 mod etcd;
 #[cfg(test)]
@@ -17,6 +24,9 @@ mod jars;
 mod java;
 #[cfg(test)]
 mod knot;
+#[cfg(all(feature = "etcd", feature = "sofa"))]
+#[cfg(test)]
+mod nemesis;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -29,7 +39,11 @@ mod rpc;
 mod scratch;
 #[cfg(test)]
 mod smoke;
-#[cfg(all(test, feature = "sofa"))]
+#[cfg(feature = "sofa")]
+#[cfg(test)]
 mod sofa;
+#[cfg(all(feature = "etcd", feature = "sofa"))]
+#[cfg(test)]
+mod sources;
 #[cfg(test)]
 mod wait;

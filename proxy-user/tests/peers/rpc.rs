@@ -232,6 +232,12 @@ impl Publisher {
         self.program.obey(&format!("subscribe {data_id}"));
     }
 
+    /// The pushes so far: when, milliseconds since 1970, and how many entries.
+    pub(crate) fn pushes(&self, data_id: &str) -> Vec<(u64, usize)> {
+        let pushes = self.program.events("push").into_iter().filter(|push| push["dataId"] == data_id);
+        pushes.map(|push| (push["at"].as_u64().unwrap(), push["boxes"].as_array().unwrap().len())).collect()
+    }
+
     /// Waits for a push with these entries, given in order.
     pub(crate) fn wait_push(&mut self, data_id: &str, entries: &[&str]) {
         self.program.event_that(&format!("push of {entries:?}"), |value| {

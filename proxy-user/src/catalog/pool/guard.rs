@@ -7,7 +7,7 @@
 //! | a removal | goes |
 //! |---|---|
 //! | while a source of the service has not answered since weir began | never; `accept` lets it go |
-//! | that leaves at least `min`, at most `max_removed` of the set as it was when `interval` began | at once |
+//! | that leaves at least `min`, of at most `max_removed` of the set as it was before, and when `interval` began | at once |
 //! | of more than that share | when it has been the registry's word for `hold` without a break |
 //! | that leaves fewer than `min` | when it has been so for `hold_min`; with none, never |
 //! | that another source confirms: it had the endpoint too, is known and not empty, and lacks it | at once |
@@ -33,6 +33,14 @@ pub(super) struct Pending {
     pub idle: bool,
 }
 
+/// Endpoints that take new flows, those among them whose removal waits.
+#[derive(Debug, Default)]
+pub(super) struct Flowing {
+    pub all: usize,
+    /// By tier, without those that came with the removals: what is new must not make a removal small.
+    pub before: BTreeMap<usize, usize>,
+}
+
 /// What becomes of the removals.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
@@ -45,12 +53,12 @@ pub(super) struct Decision {
     pub wake: Option<Instant>,
 }
 
-/// Decides. `flowing` is, by tier, how many endpoints take new flows now, held ones among them.
+/// Decides.
 pub(super) fn decide(
     guard: &Guard,
     synced: bool,
     pending: &[Pending],
-    flowing: &BTreeMap<usize, usize>,
+    flowing: &Flowing,
     window: &mut Window,
     now: Instant,
 ) -> Decision {
@@ -68,8 +76,7 @@ pub(super) fn decide(
         pending.iter().copied().partition(|removal| removal.word.is_some());
     let (idle, counted): (Vec<_>, Vec<_>) = said.into_iter().partition(|removal| removal.idle);
     decision.carry_out(&idle);
-    let all: usize = flowing.values().sum();
-    let left = |gone: usize| all.saturating_sub(gone);
+    let left = |gone: usize| flowing.all.saturating_sub(gone);
     let min = usize::try_from(guard.min).unwrap_or(usize::MAX);
     if left(counted.len()) >= min {
         by_share(&mut decision, guard, counted, flowing, window, now);
@@ -101,7 +108,7 @@ fn by_share(
     decision: &mut Decision,
     guard: &Guard,
     counted: Vec<Pending>,
-    flowing: &BTreeMap<usize, usize>,
+    flowing: &Flowing,
     window: &mut Window,
     now: Instant,
 ) {
@@ -110,7 +117,7 @@ fn by_share(
         tiers.entry(removal.tier).or_default().push(removal);
     }
     for (tier, removals) in tiers {
-        let size = flowing.get(&tier).copied().unwrap_or_default();
+        let size = flowing.before.get(&tier).copied().unwrap_or_default();
         if window.allows(guard.max_removed, tier, removals.len(), size) {
             removals.iter().for_each(|removal| window.note(removal.addr, tier, size, now));
             decision.carry_out(&removals);
@@ -187,11 +194,12 @@ impl Window {
         self.removed.values().map(|removed| removed.at).min()
     }
 
-    /// Whether so many more may go, by the size of the set when the first of the window went.
+    /// Whether so many more may go, of the set as it is and of the set when the first of the window went.
     fn allows(&self, max_removed: u8, tier: usize, more: usize, size: usize) -> bool {
         let of_tier = || self.removed.values().filter(|removed| removed.tier == tier);
         let base = of_tier().min_by_key(|removed| removed.at).map_or(size, |removed| removed.base);
-        (of_tier().count() + more) * 100 <= usize::from(max_removed) * base
+        let small = |gone: usize, of: usize| gone * 100 <= usize::from(max_removed) * of;
+        small(more, size) && small(of_tier().count() + more, base)
     }
 
     fn note(&mut self, addr: BackendAddr, tier: usize, base: usize, now: Instant) {

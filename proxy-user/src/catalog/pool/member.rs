@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::feed::{Entry, Feed, FeedId};
-use super::guard::{Decision, Pending, Window, decide};
+use super::guard::{Decision, Flowing, Pending, Window, decide};
 use super::setup::Now;
 use super::word::{Sources, Word};
 use crate::model::{BackendAddr, Guard};
@@ -64,15 +64,15 @@ impl Members {
     ) -> (Decision, BTreeMap<BackendAddr, String>) {
         let (word, refused) = sources.word(refused);
         self.all.retain(|addr, _| !refused.contains_key(addr));
-        self.take_over(&word, now);
+        let fresh = self.take_over(&word, now);
         self.mark_missing(&word, sources, now);
-        let mut decision = self.decide(sources, &word, now);
+        let mut decision = self.decide(sources, &word, &fresh, now);
         // What waits may fit once what was ripe has gone.
         while !decision.go.is_empty() {
             for addr in std::mem::take(&mut decision.go) {
                 self.let_go(addr, &word, &sources.discovery.drain, now);
             }
-            decision = self.decide(sources, &word, now);
+            decision = self.decide(sources, &word, &fresh, now);
         }
         self.all.retain(
             |_, member| !matches!(member.state, State::Leaving { until, .. } if until <= now.instant),
@@ -81,8 +81,9 @@ impl Members {
         (decision, refused)
     }
 
-    /// Additions, returns and changes: at once.
-    fn take_over(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) {
+    /// Additions, returns and changes: at once. Answers what takes flows now and did not before.
+    fn take_over(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) -> BTreeSet<BackendAddr> {
+        let mut fresh = BTreeSet::new();
         for (addr, said) in word {
             let takes = said.entry.takes();
             let Some(member) = self.all.get_mut(addr) else {
@@ -95,6 +96,7 @@ impl Members {
                 };
                 self.all.insert(*addr, member);
                 self.window.returned(addr);
+                fresh.insert(*addr);
                 continue;
             };
             for source in &said.sources {
@@ -114,6 +116,9 @@ impl Members {
                 if member.state != State::In {
                     self.window.returned(addr);
                 }
+                if matches!(member.state, State::Off | State::Leaving { .. }) {
+                    fresh.insert(*addr);
+                }
                 member.state = State::In;
             }
             if takes || member.state == State::Off {
@@ -125,6 +130,7 @@ impl Members {
                 }
             }
         }
+        fresh
     }
 
     /// What no source has any more begins to wait; what only sources had that the operator has taken away leaves.
@@ -149,12 +155,13 @@ impl Members {
         &mut self,
         sources: &Sources<'_>,
         word: &BTreeMap<BackendAddr, Word<'_>>,
+        fresh: &BTreeSet<BackendAddr>,
         now: Now,
     ) -> Decision {
         let guard: &Guard = &sources.discovery.guard;
         let mut pending = Vec::new();
         let mut accepted = Vec::new();
-        let mut flowing: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut flowing = Flowing::default();
         for (addr, member) in &self.all {
             let idle = sources.drained.contains(addr);
             let tier = sources.tier(&member.last);
@@ -170,7 +177,8 @@ impl Members {
                 _ => {}
             }
             if !idle && matches!(member.state, State::In | State::Held { accepted: false, .. }) {
-                *flowing.entry(tier).or_default() += 1;
+                flowing.all += 1;
+                *flowing.before.entry(tier).or_default() += usize::from(!fresh.contains(addr));
             }
         }
         if !accepted.is_empty() {

@@ -9,6 +9,7 @@ mod address;
 mod change;
 mod choice;
 mod feed;
+mod feeds;
 mod guard;
 mod member;
 mod remember;
@@ -30,13 +31,14 @@ pub use remember::{Remembered, RememberedEndpoint, RememberedSet};
 pub use setup::{Now, Setup, Spec, Verdict};
 
 use feed::{Feed, FeedId};
+use feeds::Feeds;
 use guard::earlier;
 use service::Service;
 
 use super::snapshot::Snapshot;
 use crate::model::BackendAddr;
 use crate::registry::driver::Report;
-use crate::registry::source::{Event, MAX_ENDPOINTS, Query, Wanted};
+use crate::registry::source::{Event, Query, Wanted};
 
 /// Why nothing was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,9 +70,7 @@ pub struct Overdue {
 #[derive(Debug)]
 pub struct Pool {
     setup: Setup,
-    feeds: BTreeMap<FeedId, Feed>,
-    by_name: BTreeMap<(Arc<str>, Arc<Query>), FeedId>,
-    next_id: FeedId,
+    feeds: Feeds,
     services: BTreeMap<String, Service>,
     /// Sets of the disk that no service has asked for yet.
     remembered: Remembered,
@@ -86,9 +86,7 @@ impl Pool {
     pub fn new(remembered: Remembered) -> Self {
         Self {
             setup: Setup::default(),
-            feeds: BTreeMap::new(),
-            by_name: BTreeMap::new(),
-            next_id: 0,
+            feeds: Feeds::default(),
             services: BTreeMap::new(),
             remembered,
             snapshot: Arc::default(),
@@ -111,7 +109,7 @@ impl Pool {
                 .discovery
                 .iter()
                 .flat_map(|discovery| &discovery.sources)
-                .map(|source| self.feed(Arc::from(source.registry.as_str()), source.query.clone(), now))
+                .map(|source| self.feeds.of(&source.registry, &source.query, &self.remembered, now))
                 .collect();
             let service = self.services.entry(name.clone()).or_insert_with(|| Service::new(spec.clone()));
             let since = |id: &FeedId| {
@@ -120,7 +118,8 @@ impl Pool {
             service.sources = sources.iter().map(|id| (*id, since(id))).collect();
             service.spec = spec.clone();
             service.dirty = true;
-            for (id, left) in sources.iter().filter_map(|id| self.feeds.get(id).map(|feed| (id, &feed.left)))
+            for (id, left) in
+                sources.iter().filter_map(|id| self.feeds.all.get(id).map(|feed| (id, &feed.left)))
             {
                 for (addr, entry, until) in left {
                     service.members.resume(*addr, entry, *id, *until, now);
@@ -132,7 +131,7 @@ impl Pool {
         }
         self.setup = setup;
         self.remembered.clear();
-        self.tie_feeds();
+        self.feeds.tie(&self.services);
     }
 
     /// Takes backends that the maps still have into a service with discovery, where nothing else knows of them: they stay
@@ -197,7 +196,7 @@ impl Pool {
             .sources
             .iter()
             .map(|(id, _)| *id)
-            .filter(|id| self.feeds.get(id).is_some_and(|feed| !feed.synced))
+            .filter(|id| self.feeds.all.get(id).is_some_and(|feed| !feed.synced))
             .collect();
         let accepted = service.members.accept(silent);
         if accepted.is_empty() {
@@ -217,18 +216,18 @@ impl Pool {
                 continue;
             }
             let before = service.pooled.clone();
-            if service.work_out(&self.feeds, &self.setup, now) {
+            if service.work_out(&self.feeds.all, &self.setup, now) {
                 self.changes.extend(change::differences(name, &before, &service.pooled, now.wall));
                 services
                     .get_or_insert_with(|| self.snapshot.services.clone())
                     .insert(name.clone(), service.pooled.clone());
             }
             for (id, _) in &service.sources {
-                if let Some(feed) = self.feeds.get_mut(id) {
+                if let Some(feed) = self.feeds.all.get_mut(id) {
                     feed.stale = true;
                 }
             }
-            self.changes.extend(service.overdue(name, &self.feeds, now));
+            self.changes.extend(service.overdue(name, &self.feeds.all, now));
         }
         let gone = self.snapshot.services.keys().any(|name| !self.services.contains_key(name));
         if gone {
@@ -259,7 +258,7 @@ impl Pool {
     /// What all services want of a registry; VIPs to register are none of the pool's business.
     #[must_use]
     pub fn wanted(&self, registry: &str) -> Wanted {
-        let feeds = self.feeds.values().filter(|feed| feed.registry.as_ref() == registry);
+        let feeds = self.feeds.all.values().filter(|feed| feed.registry.as_ref() == registry);
         Wanted { queries: feeds.map(|feed| feed.query.clone()).collect(), publications: BTreeSet::new() }
     }
 
@@ -274,7 +273,7 @@ impl Pool {
         let of = |(name, service): (&String, &Service)| {
             let late = service.overdue.iter().filter_map(|id| {
                 let since = service.sources.iter().find(|(source, _)| source == id)?.1.wall;
-                let registry = self.feeds.get(id)?.registry.clone();
+                let registry = self.feeds.all.get(id)?.registry.clone();
                 Some(Overdue { service: name.clone(), registry, since })
             });
             late.collect::<Vec<_>>()
@@ -284,7 +283,7 @@ impl Pool {
 
     /// What to know again after a restart.
     pub fn remembered(&mut self) -> Remembered {
-        remember::remembered(&mut self.feeds, &self.services)
+        remember::remembered(&mut self.feeds.all, &self.services)
     }
 
     fn change(
@@ -294,8 +293,7 @@ impl Pool {
         received: Option<Instant>,
         apply: impl FnOnce(&mut Feed),
     ) {
-        let Some(id) = self.by_name.get(&(registry.clone(), query)) else { return };
-        let Some(feed) = self.feeds.get_mut(id) else { return };
+        let Some(feed) = self.feeds.find(registry, query) else { return };
         let waiting = |service: &Service| service.members.waiting(feed);
         let waiting: Vec<_> = feed.users.iter().map(|name| self.services.get(name).map(waiting)).collect();
         apply(feed);
@@ -309,7 +307,7 @@ impl Pool {
     }
 
     fn lose(&mut self, registry: &Arc<str>, why: &str, now: Now) {
-        for feed in self.feeds.values_mut().filter(|feed| feed.registry == *registry) {
+        for feed in self.feeds.of_registry(registry) {
             feed.lose(why, now);
             for name in &feed.users {
                 if let Some(service) = self.services.get_mut(name) {
@@ -317,43 +315,5 @@ impl Pool {
                 }
             }
         }
-    }
-
-    /// The feed of a query, made where there is none.
-    fn feed(&mut self, registry: Arc<str>, query: Arc<Query>, now: Now) -> FeedId {
-        let key = (registry, query);
-        if let Some(id) = self.by_name.get(&key) {
-            return *id;
-        }
-        let id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1);
-        let remembered = self.remembered.get(&key).map(Arc::as_ref);
-        self.feeds.insert(id, Feed::new(key.0.clone(), key.1.clone(), remembered, now));
-        self.by_name.insert(key, id);
-        id
-    }
-
-    /// Ties feeds to the services that use them, and drops those that none uses.
-    fn tie_feeds(&mut self) {
-        for feed in self.feeds.values_mut() {
-            feed.users.clear();
-            feed.left.clear();
-            feed.cap = MAX_ENDPOINTS;
-        }
-        for (name, service) in &self.services {
-            let cap =
-                service.spec.discovery.as_ref().map_or(u32::MAX, |discovery| discovery.guard.max_endpoints);
-            for (id, _) in &service.sources {
-                if let Some(feed) = self.feeds.get_mut(id) {
-                    if feed.users.last() != Some(name) {
-                        feed.users.push(name.clone());
-                    }
-                    feed.cap = feed.cap.min(usize::try_from(cap).unwrap_or(usize::MAX));
-                }
-            }
-        }
-        self.feeds.retain(|_, feed| !feed.users.is_empty());
-        let feeds = &self.feeds;
-        self.by_name.retain(|_, id| feeds.contains_key(id));
     }
 }

@@ -22,6 +22,14 @@ use crate::registry::source::{Publication, Query};
 /// Registries as the file has them, also those that are wrong: a service that names one of these is not wrong for it.
 pub(super) type Registries = BTreeMap<At<String>, RawRegistry>;
 
+/// What a `discover` or `publish` table names.
+struct Reference {
+    registry: String,
+    kind: &'static Kind,
+    name: At<String>,
+    options: BTreeMap<String, String>,
+}
+
 /// Longest `service` or option, bytes.
 const MAX_TEXT: usize = 1_024;
 
@@ -64,18 +72,18 @@ impl Checker<'_> {
     ) -> Option<Discovery> {
         let mut sources: Vec<SourceRef> = Vec::new();
         for table in &raw.discover.0 {
-            let Some((registry, name, options)) =
+            let Some(Reference { registry, kind, name, options }) =
                 self.reference(&table.open, registries, |kind| Some(kind.options), &["zone"])
             else {
                 continue;
             };
             let zone = table.open.text("zone").and_then(|zone| self.text(&zone)).map(Arc::from);
             let query = Query { service: name.value.clone(), options };
-            if let Err(fault) = (registry.1.check_query)(&query) {
+            if let Err(fault) = (kind.check_query)(&query) {
                 self.fault(fault, &table.open, &name.span);
                 continue;
             }
-            let (registry, query) = (registry.0, Arc::new(query));
+            let query = Arc::new(query);
             if sources.iter().any(|known| known.registry == registry && known.query == query) {
                 let message = format!("`{}` of registry `{registry}` is asked for twice", name.value);
                 let hint = "leave one of the two tables out";
@@ -110,7 +118,8 @@ impl Checker<'_> {
         let mut all: Vec<Arc<Publish>> = Vec::new();
         for table in &raw.publish.0 {
             let able = |kind: &Kind| Some(kind.publish.as_ref()?.options);
-            let Some(((registry, kind), name, options)) = self.reference(&table.open, registries, able, &[])
+            let Some(Reference { registry, kind, name, options }) =
+                self.reference(&table.open, registries, able, &[])
             else {
                 continue;
             };
@@ -147,7 +156,7 @@ impl Checker<'_> {
         registries: &Registries,
         options: impl Fn(&'static Kind) -> Option<&'static [&'static str]>,
         own: &[&str],
-    ) -> Option<((String, &'static Kind), At<String>, BTreeMap<String, String>)> {
+    ) -> Option<Reference> {
         let (registry, service) = (table.text("registry")?, table.text("service")?);
         let Some((_, found)) = registries.iter().find(|(name, _)| name.value == registry.value) else {
             let names: Vec<_> = registries.keys().map(|name| name.value.as_str()).collect();
@@ -196,7 +205,7 @@ impl Checker<'_> {
                 texts.insert(word.to_owned(), text.value);
             }
         }
-        whole.then_some(((registry.value, kind), service, texts))
+        whole.then_some(Reference { registry: registry.value, kind, name: service, options: texts })
     }
 
     /// A name for others to read: not empty, not too long, without control characters.

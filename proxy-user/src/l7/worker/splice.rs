@@ -126,7 +126,7 @@ const SIZE: usize = 256 << 10;
 /// So much at once is bulk.
 const MUCH: usize = 64 << 10;
 /// Less than this is not.
-const LITTLE: usize = 8 << 10;
-const SMALL_IN_A_ROW: u8 = 16;
+const LITTLE: usize = 48 << 10;
+const SMALL_IN_A_ROW: u8 = 4;
 /// Pipes kept at most.
 const MOST: usize = 16;

@@ -33,6 +33,16 @@ fn a_large_share_waits_as_a_whole_until_it_has_been_the_word_for_the_hold() {
 }
 
 #[test]
+fn another_set_altogether_waits_although_it_is_large() {
+    let mut bench = Bench::new(spec(&["a"]));
+    bench.reset("a", hosts(1..=3));
+    bench.reset("a", hosts(11..=100));
+    assert_eq!((bench.flowing().len(), bench.why()), (93, Some(HoldReason::Share)));
+    bench.pass(60);
+    assert_eq!(bench.flowing().len(), 90);
+}
+
+#[test]
 fn what_comes_back_leaves_the_hold_and_the_rest_may_fit() {
     let mut bench = Bench::new(spec(&["a"]));
     bench.reset("a", hosts(1..=10));
@@ -66,6 +76,7 @@ fn a_break_in_the_word_begins_the_hold_anew() {
     for set in [hosts(1..=4), hosts([1])] {
         bench.pool.report(&registry, Report::Event(Event::Reset { query: query(), set }), bench.now);
     }
+    bench.pool.tick(bench.now);
     bench.pass(59);
     assert_eq!(bench.flowing().len(), 4);
     bench.pass(1);

@@ -233,7 +233,7 @@ fn agrees(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config({ let env = ProptestConfig::default(); ProptestConfig { cases: env.cases.max(400), ..env } })]
     #[test]
     fn what_takes_flows_was_published_or_is_held(steps in proptest::collection::vec(step(), 1..60)) {
         run(steps)?;

@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::sync::atomic::AtomicBool;
 
-use super::http1::{GET, ask, serve};
+use super::http1::{GET, answer, ask, serve};
 use super::*;
 
 fn resident() -> u64 {
@@ -28,7 +28,7 @@ fn many_idle_connections_cost_little() {
     rig.until(|rig| rig.stats.active >= wanted);
     for client in &mut clients {
         client.write_all(GET.as_bytes()).unwrap();
-        super::http1::answer(client);
+        answer(client);
     }
     let each = (resident().saturating_sub(before)) / wanted.max(1);
     eprintln!("{wanted} idle connections, each after a request: {each} bytes of memory each");

@@ -11,7 +11,8 @@ import com.alipay.sofa.rpc.registry.RegistryFactory;
 
 /**
  * A SOFARPC provider of {@link Hello} over Bolt. Arguments: name=, host= (to bind to), port=, and if wanted
- * registry=HOST:PORT, unique= (the service's unique id), version=, weight=, app=, vhost= and vport= (published instead).
+ * registry=HOST:PORT, unique= (the service's unique id), also= (another unique id that it answers to, not registered),
+ * version=, weight=, app=, vhost= and vport= (published instead).
  * Commands on standard input: "unregister" (its port stays open), "register", "exit"; each is answered by a line of JSON.
  */
 public final class Provider {
@@ -40,6 +41,17 @@ public final class Provider {
             provider.setRegistry(registry);
         }
         provider.export();
+        if (options.get("also") != null) {
+            new ProviderConfig<Hello>()
+                .setApplication(new ApplicationConfig().setAppName(options.get("app", "weir-peers")))
+                .setInterfaceId(Hello.class.getName())
+                .setUniqueId(options.get("also"))
+                .setVersion(options.get("version", "1.0"))
+                .setRef(new Named(name))
+                .setServer(server)
+                .setRegister(false)
+                .export();
+        }
         new Json().put("event", "ready").put("name", name).put("pid", ProcessHandle.current().pid()).print();
 
         BufferedReader commands = new BufferedReader(new InputStreamReader(System.in));

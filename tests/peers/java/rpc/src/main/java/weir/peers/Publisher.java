@@ -71,7 +71,8 @@ public final class Publisher {
                 SubscriberRegistration registration = new SubscriberRegistration(dataId, (id, data) -> {
                     List<String> all = new ArrayList<>();
                     data.getZoneData().values().forEach(all::addAll);
-                    new Json().put("event", "push").put("dataId", id).put("boxes", all).print();
+                    new Json().put("event", "push").put("dataId", id).put("boxes", all)
+                        .put("at", System.currentTimeMillis()).print();
                 });
                 registration.setGroup(group);
                 registration.setScopeEnum(ScopeEnum.global);
