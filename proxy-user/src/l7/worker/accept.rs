@@ -75,6 +75,7 @@ impl Engine {
             deadline: Deadline::default(),
             state: State::Detecting,
             paused: false,
+            variant: 0,
             skip: 0,
         };
         let key = self.clients.next_key();

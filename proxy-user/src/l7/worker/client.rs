@@ -229,6 +229,7 @@ impl Engine {
                 if unsent < LOW {
                     self.resume_upstream(upstream);
                 }
+                self.end_tunnel_if_done(key);
             }
             _ => {}
         }

@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) state: State,
     /// Not read from: what it asks for is slow to go out.
     pub(super) paused: bool,
+    /// Form of the protocol that it speaks, as its last message says.
+    pub(super) variant: u8,
     /// Bytes of a refused message that are still to come, and go nowhere.
     pub(super) skip: u64,
 }

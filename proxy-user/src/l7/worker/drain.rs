@@ -29,7 +29,7 @@ impl Engine {
             State::Shared(under_way) => {
                 let goaway = self.directory.all.get(client.service).is_some_and(|s| s.plan.rules.goaway);
                 let Some(codec) = client.codec.filter(|_| goaway) else { return };
-                if codec.0.goaway(1, 0, client.stream.output(&mut self.buffers)) {
+                if codec.0.goaway(client.variant, 0, client.stream.output(&mut self.buffers)) {
                     if under_way == 0 {
                         client.state = State::Closing;
                     }

@@ -44,6 +44,7 @@ impl Engine {
         // Its upstream is shared: a message that comes in pieces would hold up others.
         let total = head.total().and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
         let Some(message) = bytes.get(..total) else { return Step::Need(total) };
+        client.variant = head.variant;
         match head.kind {
             Kind::Heartbeat => {
                 codec.0.heartbeat_reply(&head.asked, client.stream.output(&mut self.buffers));

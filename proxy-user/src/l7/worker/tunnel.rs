@@ -228,6 +228,18 @@ impl Engine {
         }
     }
 
+    /// Closes a tunnel whose sides have said all, once all of it is sent.
+    pub(super) fn end_tunnel_if_done(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        let State::Tunnel(tunnel) = &client.state else { return };
+        let Some(upstream) = self.upstreams.get(tunnel.upstream) else { return };
+        let said = client.stream.eof && upstream.stream.eof;
+        let left = client.stream.unsent() + upstream.stream.unsent() + tunnel.up.inside + tunnel.down.inside;
+        if said && left == 0 {
+            self.client_lost(key);
+        }
+    }
+
     /// The connection to the endpoint is gone; `failed`: there never was one.
     pub(super) fn tunnel_lost(&mut self, key: Key, output: Vec<u8>, failed: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };

@@ -223,6 +223,7 @@ impl Engine {
             Use::Exchange(client) | Use::Tunnel(client) => {
                 let client = *client;
                 self.resume_client(client);
+                self.end_tunnel_if_done(client);
             }
             Use::Shared(shared) if !shared.waiters.is_empty() => {
                 for client in std::mem::take(&mut shared.waiters) {
