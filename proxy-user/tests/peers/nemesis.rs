@@ -82,7 +82,7 @@ fn run(bed: &Bed, mut source: Box<dyn Source>) {
     source.publish(&all, &mut |entries| lock(&shared).publish(entries));
     let daemon = bed.start(&format!(
         "{registry}[[service]]\nname = \"web\"\nvip = \"tcp/{VIP}\"\ndiscover = {discover}\n\
-         guard = {{ hold = \"2s\", hold_min = \"never\", interval = \"2s\" }}\n"
+         guard = {{ hold = \"{HOLD:?}\", hold_min = \"never\", interval = \"2s\" }}\n"
     ));
     wait_until("all backends", SETTLED, || eligible(&bed.places()).0.len() == BACKENDS);
     let checker = Checker::start(bed.places(), Arc::clone(&shared));
@@ -112,6 +112,7 @@ fn run(bed: &Bed, mut source: Box<dyn Source>) {
             Ill::AllDeregistered => {
                 lock(&shared).publish(&[]);
                 source.deregister_all();
+                thread::sleep(HOLD * 3 / 2);
             }
             Ill::BackendDies => {
                 let victim = rng.usize(..BACKENDS);
@@ -182,5 +183,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 const BACKENDS: usize = 5;
+/// After it, what need not be confirmed is removed.
+const HOLD: Duration = Duration::from_secs(2);
 const LARGE: usize = 1000;
 const SETTLED: Duration = Duration::from_secs(60);
