@@ -49,6 +49,7 @@ impl NextHops {
             tracked: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             dirty_since: None,
+            neighbours_since: None,
             last_look: Duration::ZERO,
         };
         let task = tokio::spawn(async move { follower.run().await }).abort_handle();
@@ -76,9 +77,11 @@ struct Follower {
     output: watch::Sender<Arc<Ways>>,
     tracked: BTreeMap<IpAddr, Tracked>,
     neighbours: BTreeMap<Hop, Asked>,
-    /// When the first of the changes not yet looked at came.
+    /// When the first of the changes of links and routes not yet looked at came.
     dirty_since: Option<Instant>,
-    /// How long the last look took: with many addresses, changes are looked at less often.
+    /// The same for neighbours.
+    neighbours_since: Option<Instant>,
+    /// How long the last look took: with many addresses, changes of links and routes are looked at less often.
     last_look: Duration,
 }
 
@@ -157,23 +160,21 @@ impl Follower {
 
     /// Marks what a change concerns.
     fn mark(&mut self, change: &Change) {
-        let any = match change {
+        match change {
             // Of a busy link's neighbours only those in use.
-            Change::Neighbour { index, addr } => match self.neighbours.get_mut(&(*index, *addr)) {
-                Some(asked) => {
+            Change::Neighbour { index, addr } => {
+                if let Some(asked) = self.neighbours.get_mut(&(*index, *addr)) {
                     asked.dirty = true;
-                    true
+                    self.neighbours_since.get_or_insert_with(Instant::now);
                 }
-                None => false,
-            },
+            }
             // The kernel removes a link's routes without a word, and a better route may come with any change.
             _ => {
                 self.tracked.values_mut().for_each(|tracked| tracked.dirty = true);
-                !self.tracked.is_empty()
+                if !self.tracked.is_empty() {
+                    self.dirty_since.get_or_insert_with(Instant::now);
+                }
             }
-        };
-        if any {
-            self.dirty_since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -183,14 +184,15 @@ impl Follower {
 
     fn wake(&self) -> Instant {
         let dirty = self.dirty_since.map(|since| since + DEBOUNCE.max(self.last_look * 4));
+        let neighbours = self.neighbours_since.map(|since| since + NEIGHBOUR_DEBOUNCE);
         let slow = self.tracked.values().map(|tracked| tracked.seen + SLOW).min();
         let asked = self.neighbours.values().filter_map(|asked| asked.prober.due()).min();
-        [dirty, slow, asked].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + SLOW)
+        [dirty, neighbours, slow, asked].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + SLOW)
     }
 
     /// Looks at every address and neighbour that is dirty or due, and publishes the ways if one is new.
     async fn look(&mut self, now: Instant) -> Result<(), NetlinkError> {
-        self.dirty_since = None;
+        (self.dirty_since, self.neighbours_since) = (None, None);
         let mut fresh = self.look_up_ways(now).await?;
         fresh.extend(self.look_up_neighbours(now).await?);
         let mut links: BTreeMap<u32, Option<Link>> = BTreeMap::new();
@@ -326,6 +328,8 @@ fn chance(addr: IpAddr, due: Option<Instant>) -> u8 {
 
 /// From the first change to the look at it, so that a burst costs one look.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// The same for neighbours: each is one cheap look-up, and new flows may be waiting for it.
+const NEIGHBOUR_DEBOUNCE: Duration = Duration::from_millis(1);
 /// Between looks at an address that nothing reports a change of.
 const SLOW: Duration = Duration::from_secs(30);
 /// After a look that failed.

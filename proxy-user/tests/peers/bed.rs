@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use proxy_user::lab::{Namespace, Port, Route, Veth, left_out};
@@ -33,6 +34,7 @@ pub(crate) struct Bed {
 pub(crate) struct Link {
     /// The registry's end.
     port: Option<Port>,
+    net: String,
     /// weir's end.
     pub(crate) weir_port: Port,
 }
@@ -97,7 +99,20 @@ impl Bed {
         let (port, weir_port) = join(registry, &format!("w{n}"), &self.weir, &format!("r{n}"), &net);
         let to = format!("{address}/32").parse().unwrap();
         weir_port.add_route(Route::via(to, format!("{net}.1").parse().unwrap())).unwrap();
-        Link { port: Some(port), weir_port }
+        Link { port: Some(port), net, weir_port }
+    }
+}
+
+impl Link {
+    /// Loses all packets for a time; nobody is told.
+    pub(crate) fn cut(&self, time: Duration) {
+        let port = self.port.as_ref().unwrap();
+        let address = format!("{}.1/24", self.net).parse().unwrap();
+        // Its routes go with it.
+        port.delete_address(address).unwrap();
+        thread::sleep(time);
+        port.add_address(address).unwrap();
+        port.add_route(Route::default_via(format!("{}.254", self.net).parse().unwrap())).unwrap();
     }
 }
 

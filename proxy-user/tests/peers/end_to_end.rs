@@ -6,8 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::bed::{Bed, bed};
 use crate::daemon::Daemon;
@@ -97,6 +99,7 @@ fn restarts_of_weir_keep_calls_and_the_registration() {
         assert_eq!((failed(&fresh), failed(&consumer)), (0, 0), "calls failed in a planned restart");
 
         let before = subscriber.pushes(&vip).len();
+        let absence = scene.watch();
         new.crash();
         // As a service manager does.
         thread::sleep(Duration::from_millis(100));
@@ -108,7 +111,8 @@ fn restarts_of_weir_keep_calls_and_the_registration() {
         thread::sleep(QUIET);
         consumer.wait_for("calls", |one| one.failed == 0 && one.ok > 0);
         println!(
-            "figure: kill -9 and start: the VIP's registration was gone for {} ms",
+            "figure: kill -9 and start: the registry had no VIP for {} ms, a subscriber for {} ms",
+            absence.stop(),
             gap(&subscriber, &vip, before)
         );
         let (fresh, consumer) = (fresh.finish(), consumer.finish());
@@ -174,6 +178,25 @@ impl<'a> Scene<'a> {
         self.registry.published(&data_id(self.names.1), GROUP).len()
     }
 
+    /// Watches at the registry whether the VIP is there.
+    fn watch(&self) -> Absence {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ended, registry, id) = (Arc::clone(&stop), self.registry, data_id(self.names.1));
+        let thread = thread::spawn(move || {
+            let (mut since, mut longest) = (None, Duration::ZERO);
+            while !ended.load(Ordering::Relaxed) {
+                if registry.published(&id, GROUP).is_empty() {
+                    longest = longest.max(since.get_or_insert_with(Instant::now).elapsed());
+                } else {
+                    since = None;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            longest.as_millis()
+        });
+        Absence { stop, thread }
+    }
+
     /// Waits until just these backends take new flows.
     fn wait_used(&self, daemon: &Daemon, numbers: &[u8]) {
         let wanted: BTreeSet<_> = numbers.iter().map(|n| self.bed.backend_at(*n, PORT).to_string()).collect();
@@ -183,6 +206,20 @@ impl<'a> Scene<'a> {
             let used = all.filter(|one| one["standing"] == "used" || one["standing"] == "held");
             used.map(|one| one["address"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>() == wanted
         });
+    }
+}
+
+/// How long the VIP has been away from the registry.
+struct Absence {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u128>,
+}
+
+impl Absence {
+    /// In milliseconds, the longest time.
+    fn stop(self) -> u128 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
     }
 }
 

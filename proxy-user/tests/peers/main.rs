@@ -45,5 +45,8 @@ mod sofa;
 #[cfg(all(feature = "etcd", feature = "sofa"))]
 #[cfg(test)]
 mod sources;
+#[cfg(all(feature = "etcd", feature = "sofa"))]
+#[cfg(test)]
+mod trial;
 #[cfg(test)]
 mod wait;

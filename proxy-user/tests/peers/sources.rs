@@ -24,6 +24,11 @@ pub(crate) trait Source {
     /// Deregisters everything at once; true if the registry then says that there is nothing.
     fn deregister_all(&mut self) -> bool;
 
+    /// The way to it, if it is a server.
+    fn link(&self) -> Option<&Link> {
+        None
+    }
+
     /// Stops it as it is for a time.
     fn freeze(&mut self, time: Duration);
 
@@ -39,7 +44,7 @@ pub(crate) struct Sofa {
     registry: SofaRegistry,
     publisher: Publisher,
     published: bool,
-    _link: Link,
+    link: Link,
 }
 
 impl Sofa {
@@ -48,11 +53,15 @@ impl Sofa {
         let registry = SofaRegistry::start(Version::V6, &space, address, &bed.dir)?;
         let link = bed.link(&space, address);
         let publisher = Publisher::start("publisher", &bed.backends[0], &bed.dir, registry.endpoint(), &[])?;
-        Some(Self { registry, publisher, published: false, _link: link })
+        Some(Self { registry, publisher, published: false, link })
     }
 }
 
 impl Source for Sofa {
+    fn link(&self) -> Option<&Link> {
+        Some(&self.link)
+    }
+
     fn config(&self) -> (String, String) {
         let at = self.registry.endpoint();
         (
@@ -98,7 +107,7 @@ impl Source for Sofa {
 pub(crate) struct EtcdKeys {
     etcd: Etcd,
     entries: Vec<String>,
-    _link: Link,
+    link: Link,
 }
 
 impl EtcdKeys {
@@ -107,7 +116,7 @@ impl EtcdKeys {
         let lo = proxy_user::lab::Port::named(&space, "lo").unwrap();
         lo.add_address(format!("{address}/32").parse().unwrap()).unwrap();
         let etcd = Etcd::start(&space, address, &bed.dir)?;
-        Some(Self { etcd, entries: Vec::new(), _link: bed.link(&space, address) })
+        Some(Self { etcd, entries: Vec::new(), link: bed.link(&space, address) })
     }
 
     fn key(n: usize) -> String {
@@ -116,6 +125,10 @@ impl EtcdKeys {
 }
 
 impl Source for EtcdKeys {
+    fn link(&self) -> Option<&Link> {
+        Some(&self.link)
+    }
+
     fn config(&self) -> (String, String) {
         let at = self.etcd.endpoint();
         (
