@@ -368,8 +368,8 @@ pub enum ReplyRoute {
 /// Everything that ends up in the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// The ACL.
-    pub acl: AclPolicy,
+    /// The ACL; shared, because backends change far more often.
+    pub acl: Arc<AclPolicy>,
     /// Services by name (1 to 63 bytes of `[a-z0-9_.-]`).
     pub services: BTreeMap<String, Service>,
     /// Source-NAT pool.

@@ -140,7 +140,7 @@ fn merged_state_is_held_to_the_same_rules() {
     desired.services.insert("Copy".into(), added);
     let mut list = desired.acl.lists["block"].clone();
     list.order = 10;
-    desired.acl.lists.insert("other".into(), list);
+    std::sync::Arc::make_mut(&mut desired.acl).lists.insert("other".into(), list);
     let found: Vec<_> = semantic_check(&desired).into_iter().map(|p| (p.code, p.at.to_string())).collect();
     let expected = [
         (Code::OrderTie, "list `other`, order"),

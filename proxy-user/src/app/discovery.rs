@@ -22,7 +22,7 @@ use crate::control::registry::RegistrySession;
 use crate::control::types::{RegistryError, SessionState};
 use crate::health::{self, Targets, Verdict};
 use crate::metrics::Metrics;
-use crate::model::Desired;
+use crate::model::{Desired, Origin};
 use crate::registry::driver::{Driver, Handle, Phase, Report, Tuning};
 use crate::registry::list;
 use crate::registry::source::{Event, Wanted};
@@ -106,7 +106,12 @@ impl Discovery {
     /// Takes over the registries and the zone of the configuration.
     pub(super) fn configure(&mut self, settings: &Settings) {
         self.zone.clone_from(&settings.zone);
-        self.registries.retain(|name, running| settings.registries.get(name) == Some(&running.settings));
+        let stays =
+            |name: &String, running: &mut Running| settings.registries.get(name) == Some(&running.settings);
+        let other = self.registries.extract_if(.., |name, running| !stays(name, running));
+        for name in other.map(|(name, _)| name).collect::<Vec<_>>() {
+            self.lost(&name, "its settings have changed");
+        }
         for (name, registry) in &settings.registries {
             if self.registries.contains_key(name) {
                 continue;
@@ -117,6 +122,14 @@ impl Discovery {
             let running = Running { settings: registry.clone(), driver, wanted: Arc::default() };
             self.registries.insert(name.clone(), running);
         }
+        // Connections of registries that are no longer configured end, and what is registered on them.
+        self.parcels.clear();
+    }
+
+    /// The driver of a registry has ended without a word: no session holds what it said, or what is registered there.
+    fn lost(&mut self, name: &str, why: &str) {
+        self.publications.lost(name);
+        self.pool.report(&name.into(), Report::Lost { why: why.to_owned() }, Now::clock());
     }
 
     /// Takes over the services of a merged state (without what discovery itself says) and answers what is known of their
@@ -321,8 +334,9 @@ impl Discovery {
 
     /// Begins anew after a hand-over that failed.
     pub(super) fn begin_anew(&mut self, settings: &Settings) {
-        self.registries.clear();
-        self.publications.lost_all();
+        for name in std::mem::take(&mut self.registries).into_keys() {
+            self.lost(&name, "a hand-over has failed");
+        }
         self.configure(settings);
     }
 
@@ -348,7 +362,8 @@ fn targets(desired: &Desired, snapshot: &Snapshot) -> Targets {
         let usable = found.filter(|(_, found)| {
             !matches!(found.standing, Standing::Refused { .. } | Standing::Leaving { .. })
         });
-        let addrs = usable.map(|(addr, _)| *addr).chain(service.backends.keys().copied());
+        let named = service.backends.iter().filter(|(_, backend)| backend.origin != Origin::Registry);
+        let addrs = usable.map(|(addr, _)| *addr).chain(named.map(|(addr, _)| *addr));
         targets.extend(addrs.map(|addr| ((service_name.clone(), addr), check.clone())));
     }
     targets

@@ -12,7 +12,7 @@ use crate::catalog::snapshot::Snapshot;
 use crate::catalog::{ApiState, LeftOut, Merged, Refusal, backend_text, overlay};
 use crate::control::types::{AcceptAnswer, Code, SyncAnswer};
 use crate::kernel::write::Written;
-use crate::model::Service;
+use crate::model::{Desired, Service};
 
 /// How long a change waits for the ways to backends that a registry has just named.
 const FOUND_WAYS: Duration = Duration::from_millis(100);
@@ -38,10 +38,12 @@ impl Laid {
         Self { merged, fixed, left_out }
     }
 
-    /// The merged state without what discovery says.
-    pub(super) fn bare(mut self) -> Merged {
-        self.merged.desired.services = self.fixed;
-        self.merged
+    /// Whether this is a desired state with what discovery says on top.
+    pub(super) fn is_of(&self, desired: &Desired) -> bool {
+        let Desired { acl, services, snat, timeouts, reply_route, seed } = desired;
+        let own = &self.merged.desired;
+        (acl, services, snat, timeouts, reply_route, seed)
+            == (&own.acl, &self.fixed, &own.snat, &own.timeouts, &own.reply_route, &own.seed)
     }
 
     /// Lays anew what is known now; answers the services as they were.

@@ -117,7 +117,7 @@ pub(super) fn take(run_dir: &Path) -> Result<Option<Parcels>> {
         }
     };
     limit(&stream)?;
-    stream.write_all(HELLO)?;
+    stream.write_all(HELLO).context(CUT)?;
     let mut parcels = Parcels::new();
     loop {
         let mut message = [0; 256];
@@ -125,7 +125,7 @@ pub(super) fn take(run_dir: &Path) -> Result<Option<Parcels>> {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received =
             recvmsg(&stream, &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)
-                .context("the running daemon ended in the middle of the hand-over")?;
+                .context(CUT)?;
         let descriptors: Vec<OwnedFd> = control
             .drain()
             .filter_map(|found| match found {
@@ -137,13 +137,13 @@ pub(super) fn take(run_dir: &Path) -> Result<Option<Parcels>> {
         let name = match message.get(..received.bytes).and_then(|message| message.split_first()) {
             Some((0, _)) => return Ok(Some(parcels)),
             Some((length, name)) if usize::from(*length) == name.len() => String::from_utf8(name.to_vec())?,
-            _ => bail!("the running daemon ended in the middle of the hand-over"),
+            _ => bail!(CUT),
         };
         let Ok([socket, state]) = <[OwnedFd; 2]>::try_from(descriptors) else {
             bail!("the running daemon sent no connection for registry {name}")
         };
         parcels.insert(name, Parcel { socket, state: loaded(state)? });
-        stream.write_all(&[1])?;
+        stream.write_all(&[1]).context(CUT)?;
     }
 }
 
@@ -217,6 +217,7 @@ fn loaded(state: OwnedFd) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+const CUT: &str = "the running daemon ended in the middle of the hand-over";
 const SOCKET: &str = "handover.sock";
 /// Names the form; another form has another number.
 const HELLO: &[u8; 16] = b"weir handover 1\n";

@@ -133,11 +133,6 @@ impl Publications {
             .for_each(|(_, published)| forget(published));
     }
 
-    /// All connections are.
-    pub(super) fn lost_all(&mut self) {
-        self.known.values_mut().for_each(forget);
-    }
-
     /// Nothing is wanted any more.
     pub(super) fn stop(&mut self) {
         for published in self.known.values_mut() {

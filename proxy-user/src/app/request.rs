@@ -7,11 +7,18 @@ use super::apply::Acl;
 use super::daemon::{Daemon, Next, Number};
 use super::endpoints::Laid;
 use super::{addresses, l7, start};
-use crate::catalog::{self, Change, Merged, Refusal};
+use crate::catalog::pool::Pool;
+use crate::catalog::{self, ApiState, Change, Merged, Refusal};
 use crate::control::door::Request;
 use crate::control::types::{Applied, Code, ExplainAnswer, ExplainQuery, Peer, ReloadAnswer, Warning};
 use crate::explain::{self, Scene};
 use crate::model::Origin;
+
+/// What a change replaces, to be put back whole: discovery has forgotten the endpoints of services that it drops.
+struct Before {
+    laid: Laid,
+    pool: Pool,
+}
 
 /// How long a change waits for the ways to its new backends.
 const NEW_WAYS: std::time::Duration = std::time::Duration::from_millis(500);
@@ -91,8 +98,7 @@ impl Daemon {
         }
         let store = |error: crate::store::StoreError| Refusal::new(Code::StoreFailed, error.to_string());
         let prepared = self.store.prepare(&self.state.api, &changed.api).map_err(store)?;
-        let laid = self.lay_over(merged, &changed.api);
-        let before = self.put(laid, Number::Next).await?;
+        let before = self.put(merged, &changed.api, Number::Next).await?;
         if let Err(error) = prepared.commit() {
             self.put_back(before).await;
             self.follow_l7().await;
@@ -112,10 +118,12 @@ impl Daemon {
     }
 
     /// Puts another merged state in force and answers the one before; on failure that one is put back.
-    async fn put(&mut self, laid: Laid, number: Number) -> Result<Laid, Refusal> {
+    async fn put(&mut self, merged: Merged, api: &ApiState, number: Number) -> Result<Before, Refusal> {
+        let pool = self.discovery.pool.clone();
+        let laid = self.lay_over(merged, api);
         self.learn_ways(&laid.merged, NEW_WAYS).await;
         let wanted = l7::snapshot(&laid.merged.desired, self.state.generation + 1);
-        let before = std::mem::replace(&mut self.state.laid, laid);
+        let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool };
         if let Err(error) = self.prepare_l7(wanted).await {
             self.put_back(before).await;
             self.follow_l7().await;
@@ -131,10 +139,9 @@ impl Daemon {
         }
     }
 
-    async fn put_back(&mut self, before: Laid) {
-        // Discovery follows the services of before again.
-        let api = self.state.api.clone();
-        self.state.laid = self.lay_over(before.bare(), &api);
+    async fn put_back(&mut self, before: Before) {
+        self.state.laid = before.laid;
+        self.discovery.pool = before.pool;
         self.kernel.forget_acl();
         self.reapply().await;
     }
@@ -190,11 +197,9 @@ impl Daemon {
         }
         let generation = self.state.generation;
         let api = self.state.api.clone();
-        let laid = self.lay_over(merged, &api);
-        let other =
-            laid.merged.desired != self.state.laid.merged.desired || laid.fixed != self.state.laid.fixed;
+        let other = !self.state.laid.is_of(&merged.desired);
         let number = if other { Number::Next } else { Number::NextIfWritten };
-        if let Err(refusal) = self.put(laid, number).await {
+        if let Err(refusal) = self.put(merged, &api, number).await {
             self.ports.want(wanted_before);
             let _ = self.ports.release_unwanted(&pins);
             return Err(refusal);

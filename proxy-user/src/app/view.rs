@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::daemon::Daemon;
+use crate::catalog::snapshot::Standing;
 use crate::control::door::View;
 use crate::control::registry;
 use crate::control::types::{BackendHealth, Condition, InterfaceStatus, Warning, XdpMode};
@@ -18,7 +19,7 @@ impl Daemon {
     pub(super) fn publish(&self) {
         let ways = self.follower.ways().borrow().clone();
         let merged = &self.state.laid.merged;
-        // A large ACL is copied when it changes, not with each neighbour that does.
+        // Services are copied when they change, not with each neighbour that does.
         let shown = self.end.view();
         let (desired, api) = if shown.generation == self.state.generation {
             (shown.desired.clone(), shown.api.clone())
@@ -156,6 +157,7 @@ impl Daemon {
 
     fn health(&self, ways: &Ways) -> BTreeMap<(String, BackendAddr), BackendHealth> {
         let names = self.interface_names();
+        let pool = self.discovery.snapshot();
         let mut health = BTreeMap::new();
         for (service, wanted) in &self.state.laid.merged.desired.services {
             for backend in wanted.backends.keys() {
@@ -192,6 +194,16 @@ impl Daemon {
                 let found = match trouble {
                     Some(warning) if !uncovered => {
                         BackendHealth { up: false, detail: Some(warning.trouble.to_string()), ..found }
+                    }
+                    _ => found,
+                };
+                let candidate = pool.services.get(service).and_then(|pooled| pooled.candidates.get(backend));
+                let found = match candidate {
+                    // The way is there, but nobody behind it.
+                    Some(known)
+                        if found.up && matches!(known.standing, Standing::Down | Standing::Unchecked) =>
+                    {
+                        BackendHealth { up: false, detail: registry::standing(known).1, ..found }
                     }
                     _ => found,
                 };

@@ -1,6 +1,7 @@
 //! The base and the API's part become one desired state.
 
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -49,8 +50,11 @@ pub(super) fn merge_after(
         warnings: Vec::new(),
         next_expiry: None,
     };
-    for list in merged.desired.acl.lists.values_mut() {
-        list.entries.retain(|_, entry| entry.expires_at.is_none_or(|end| end > now));
+    let over = |entry: &AclEntry| entry.expires_at.is_some_and(|end| end <= now);
+    if base.acl.lists.values().any(|list| list.entries.values().any(over)) {
+        for list in Arc::make_mut(&mut merged.desired.acl).lists.values_mut() {
+            list.entries.retain(|_, entry| !over(entry));
+        }
     }
     for (name, part) in &api.lists {
         let stood = old.lists.get(name).and_then(|list| list.definition);
@@ -90,7 +94,8 @@ pub(super) fn merge_after(
 
 impl Merged {
     fn join_list(&mut self, name: &str, part: &ApiList, now: Timestamp) {
-        let list = match (self.desired.acl.lists.entry(name.to_owned()), part.definition) {
+        let list = match (Arc::make_mut(&mut self.desired.acl).lists.entry(name.to_owned()), part.definition)
+        {
             (Entry::Occupied(found), None) => found.into_mut(),
             (Entry::Occupied(found), Some(own))
                 if (own.action, own.scope) == (found.get().action, found.get().scope) =>

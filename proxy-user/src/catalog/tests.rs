@@ -1,5 +1,7 @@
 //! Rules of the merge and of changes.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -63,7 +65,7 @@ fn what_belongs_to_a_list_that_is_gone_is_kept_and_comes_back() {
     let change = patch("file", vec![entry("192.0.2.0/24", None)], &[]);
     let api = ApiState::default().change(&base(), change, now()).unwrap().api;
     let mut without = base();
-    without.acl.lists.clear();
+    Arc::make_mut(&mut without.acl).lists.clear();
     let merged = merge(&without, &api, now(), Limits::default()).unwrap();
     assert_eq!((merged.desired.acl.lists.len(), merged.orphaned_lists), (0, vec!["file".to_owned()]));
     assert_eq!(merged.warnings[0].code, "orphaned_entries");
@@ -82,14 +84,14 @@ fn a_list_of_the_api_steps_back_behind_one_of_the_file_that_does_something_else(
     let mut with = base();
     let mut list = with.acl.lists["file"].clone();
     list.order = 30;
-    with.acl.lists.insert("own".into(), list.clone());
+    Arc::make_mut(&mut with.acl).lists.insert("own".into(), list.clone());
     assert_eq!(
         merge(&with, &api, now(), Limits::default()).unwrap().desired.acl.lists["own"].entries.len(),
         2,
         "joins"
     );
     list.action = Action::Pass;
-    with.acl.lists.insert("own".into(), list);
+    Arc::make_mut(&mut with.acl).lists.insert("own".into(), list);
     let merged = merge(&with, &api, now(), Limits::default()).unwrap();
     assert_eq!(merged.desired.acl.lists["own"].entries.len(), 1, "a drop entry never lands in a pass list");
     assert_eq!(merged.orphaned_lists, ["own"]);

@@ -147,7 +147,7 @@ impl Part {
     #[must_use]
     pub fn into_desired(self, default_ports: (u16, u16), default_seed: u64) -> Desired {
         Desired {
-            acl: self.acl,
+            acl: Arc::new(self.acl),
             services: self.services,
             snat: SnatPool {
                 addresses: self.snat_addresses,

@@ -60,7 +60,7 @@ pub(crate) fn base() -> Desired {
         })],
     };
     Desired {
-        acl: AclPolicy { lists: [("file".into(), list)].into(), ..AclPolicy::default() },
+        acl: AclPolicy { lists: [("file".into(), list)].into(), ..AclPolicy::default() }.into(),
         services: [("web".into(), web)].into(),
         snat: SnatPool { addresses: Vec::new(), ports: (1_024, 32_767) },
         timeouts: Timeouts::default(),

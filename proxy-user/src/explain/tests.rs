@@ -54,7 +54,8 @@ fn desired() -> Desired {
             lists: [("deny".to_owned(), deny)].into(),
             management: vec!["203.0.113.9/32".parse().unwrap()],
             ..AclPolicy::default()
-        },
+        }
+        .into(),
         services: [
             ("web".to_owned(), service("tcp/198.51.100.10:80")),
             ("dns".to_owned(), service("udp/198.51.100.10:53")),

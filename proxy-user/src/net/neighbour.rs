@@ -83,21 +83,8 @@ pub(super) fn is_absent(errno: i32) -> bool {
     matches!(errno, libc::ENOENT | libc::ENODEV)
 }
 
-/// Makes the kernel resolve or confirm a neighbour, as if it had a packet for it. Returns at once; the result comes
-/// as a change of the neighbour. Not for [`Neighbour::Fixed`]: the kernel would take its permanence away, so those
-/// are left alone.
-///
-/// # Errors
-/// [`NetlinkError`], `ENETDOWN` or `ENODEV` if the interface is down or gone.
-pub async fn probe(netlink: &Netlink, index: u32, addr: IpAddr) -> Result<(), NetlinkError> {
-    if let Neighbour::Fixed(_) = look_up(netlink, index, addr).await? {
-        return Ok(());
-    }
-    let what = format!("probe the neighbour {addr} on interface {index}");
-    netlink.change(&what, probe_request(index, addr), NLM_F_CREATE | NLM_F_REPLACE).await
-}
-
-/// Asks for a neighbour to be resolved or confirmed. To be sent with [`PROBE_FLAGS`].
+/// Makes the kernel resolve or confirm a neighbour, as if it had a packet for it; the result comes as a change of the
+/// neighbour. To be sent with [`PROBE_FLAGS`]. Not for [`Neighbour::Fixed`]: the kernel would take its permanence away.
 pub(super) fn probe_request(index: u32, addr: IpAddr) -> RouteNetlinkMessage {
     let mut message = message(index, addr);
     message.header.flags = NeighbourFlags::Use;
@@ -141,7 +128,7 @@ mod tests {
     use crate::lab::{Namespace, Veth, run_async_in};
 
     #[test]
-    fn a_probe_finds_the_neighbour_and_a_fixed_one_stays_fixed() {
+    fn a_probe_finds_the_neighbour_and_a_fixed_one_is_told() {
         if !root() {
             return;
         }
@@ -159,7 +146,7 @@ mod tests {
             for addr in ["10.0.0.2", "fd00::2"] {
                 let addr = addr.parse().unwrap();
                 assert_eq!(look_up(&netlink, pa.index(), addr).await.unwrap(), Neighbour::Absent);
-                probe(&netlink, pa.index(), addr).await.unwrap();
+                netlink.change("probe", probe_request(pa.index(), addr), PROBE_FLAGS).await.unwrap();
                 let mut found = Neighbour::Asking;
                 for _ in 0..200 {
                     found = look_up(&netlink, pa.index(), addr).await.unwrap();
@@ -170,7 +157,6 @@ mod tests {
                 }
                 assert_eq!(found, Neighbour::Confirmed(pb.mac()), "{addr}");
             }
-            probe(&netlink, pa.index(), fixed).await.unwrap();
             let found = look_up(&netlink, pa.index(), fixed).await.unwrap();
             assert_eq!(found, Neighbour::Fixed([2, 0, 0, 0, 0, 9]));
             assert_eq!(look_up(&netlink, 9999, fixed).await.unwrap(), Neighbour::Absent);

@@ -33,7 +33,7 @@ impl Entry {
 }
 
 /// One query of one registry.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Feed {
     pub registry: Arc<str>,
     pub query: Arc<Query>,

@@ -10,7 +10,7 @@ use super::setup::Now;
 use crate::registry::source::{MAX_ENDPOINTS, Query};
 
 /// The feeds of a pool.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Feeds {
     pub all: BTreeMap<FeedId, Feed>,
     by_name: BTreeMap<(Arc<str>, Arc<Query>), FeedId>,

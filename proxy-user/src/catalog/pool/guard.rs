@@ -34,7 +34,7 @@ pub(super) struct Pending {
 }
 
 /// Endpoints that take new flows, those among them whose removal waits.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Flowing {
     pub all: usize,
     /// By tier, without those that came with the removals: what is new must not make a removal small.
@@ -42,7 +42,7 @@ pub(super) struct Flowing {
 }
 
 /// What becomes of the removals.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Decision {
     pub go: Vec<BackendAddr>,
     /// Why the others wait.
@@ -162,7 +162,7 @@ impl Decision {
 }
 
 /// What was removed lately without a wait.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Window {
     removed: BTreeMap<BackendAddr, Removed>,
 }

@@ -43,7 +43,7 @@ pub(super) enum State {
 }
 
 /// The endpoints of a service, and what waits.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Members {
     pub all: BTreeMap<BackendAddr, Member>,
     pub window: Window,

@@ -67,7 +67,7 @@ pub struct Overdue {
 }
 
 /// The state of all services' discovery and health.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     setup: Setup,
     feeds: Feeds,

@@ -20,7 +20,7 @@ use crate::catalog::weight::Scale;
 use crate::model::{BackendAddr, HealthCheck};
 
 /// A service of the pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Service {
     pub spec: Spec,
     /// Its sources, and since when each is one of them.

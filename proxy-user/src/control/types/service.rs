@@ -94,7 +94,7 @@ pub struct BackendDocument {
 /// Whether packets can reach a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackendHealth {
-    /// Whether it takes packets: the way to it is known, down to the MAC address.
+    /// Whether it takes packets: the way to it is known, down to the MAC address, and the health checks, if any, pass.
     pub up: bool,
     /// Why not, or what is being waited for.
     pub detail: Option<String>,

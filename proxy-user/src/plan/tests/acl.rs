@@ -17,7 +17,7 @@ proptest! {
     #[test]
     fn one_look_up_gives_first_match(policy in policy(), sources in prop::collection::vec(source(), 30)) {
         let mut world = World::default();
-        world.desired.acl = policy;
+        world.desired.acl = policy.into();
         let (image, _) = world.apply(&Installed::default());
         for source in sources {
             prop_assert_eq!(verdict(&image, source), naive_verdict(&world.desired.acl, source), "{}", source);
@@ -62,17 +62,23 @@ fn too_many_prefixes_are_refused() {
     let mut world = World::default();
     world.limits.acl_v4 = 2;
     let hosts = |count| (0..count).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(n * 2))));
-    world.desired.acl.lists.insert("deny".into(), list(1, Action::Drop, hosts(3)));
+    std::sync::Arc::make_mut(&mut world.desired.acl)
+        .lists
+        .insert("deny".into(), list(1, Action::Drop, hosts(3)));
     let error = world.plan(&Installed::default()).unwrap_err();
     assert!(
         matches!(error, PlanError::TooMany { what: What::PrefixesV4, wanted: 3, limit: 2, .. }),
         "{error}"
     );
-    world.desired.acl.lists.insert("deny".into(), list(1, Action::Drop, hosts(2)));
+    std::sync::Arc::make_mut(&mut world.desired.acl)
+        .lists
+        .insert("deny".into(), list(1, Action::Drop, hosts(2)));
     let (image, _) = world.apply(&Installed::default());
 
     // Two others only fit in the other table.
-    world.desired.acl.lists.insert("deny".into(), list(1, Action::Drop, hosts(4).skip(2)));
+    std::sync::Arc::make_mut(&mut world.desired.acl)
+        .lists
+        .insert("deny".into(), list(1, Action::Drop, hosts(4).skip(2)));
     let (image, _) = world.apply(&image);
     assert_eq!((image.config.acl_table, image.acl[0].len(), image.acl[1].len()), (1, 0, 2));
 }

@@ -106,7 +106,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
             if tight {
                 world.limits = Limits { ring_blocks: 5 * 128, services: 5, ..world.limits };
             }
-            world.desired.acl = acl;
+            world.desired.acl = acl.into();
             world.desired.timeouts = Timeouts { settle: Duration::from_millis(500), ..Timeouts::default() };
             world.desired.snat.addresses =
                 (0..pool).map(|low| Ipv4Addr::new(203, 0, 113, low).into()).collect();

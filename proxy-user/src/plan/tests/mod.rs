@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use super::{Clock, Input, Installed, Limits, Plan, PlanError, Step, plan};
 use crate::model::{
-    AclPolicy, AdminState, Announce, Backend, BackendAddr, Desired, Forward, NextHop, Origin, Protocol,
-    ReplyRoute, Service, SnatPool, Timeouts, UnknownPort, Vip,
+    AdminState, Announce, Backend, BackendAddr, Desired, Forward, NextHop, Origin, Protocol, ReplyRoute,
+    Service, SnatPool, Timeouts, UnknownPort, Vip,
 };
 
 /// A desired state with its surroundings.
@@ -29,7 +29,7 @@ pub(super) struct World {
 impl Default for World {
     fn default() -> Self {
         let desired = Desired {
-            acl: AclPolicy::default(),
+            acl: Default::default(),
             services: BTreeMap::new(),
             snat: SnatPool { addresses: Vec::new(), ports: (20_000, 29_999) },
             timeouts: Timeouts::default(),

@@ -143,7 +143,7 @@ fn answers_stay_ours_while_the_route_is_away() {
 fn a_default_that_denies_comes_before_services_and_one_that_allows_after() {
     let mut world = World::default();
     let (open, _) = world.apply(&Installed::default());
-    world.desired.acl.default = Action::Drop;
+    std::sync::Arc::make_mut(&mut world.desired.acl).default = Action::Drop;
     world.service("web", Forward::Nat, "198.51.100.1", &THREE);
     let (closed, plan) = world.apply(&open);
     let service = |step: &Step| matches!(step, Step::SetService { .. } | Step::DeleteService { .. });
@@ -154,7 +154,7 @@ fn a_default_that_denies_comes_before_services_and_one_that_allows_after() {
     let at = |plan: &[Step], wanted: &dyn Fn(&Step) -> bool| plan.iter().position(wanted).unwrap();
     assert!(at(&plan.steps, &|step| denies(step, true)) < at(&plan.steps, &service));
 
-    world.desired.acl.default = Action::Pass;
+    std::sync::Arc::make_mut(&mut world.desired.acl).default = Action::Pass;
     world.desired.services.clear();
     let (_, plan) = world.apply(&closed);
     assert!(at(&plan.steps, &service) < at(&plan.steps, &|step| denies(step, false)));
@@ -237,7 +237,7 @@ fn an_l7_service_takes_no_ring_and_no_backend_slots_and_gives_back_those_of_its_
 #[test]
 fn the_acl_is_left_alone_when_only_a_next_hop_changed() {
     let mut world = World::default();
-    world.desired.acl.management = vec!["192.0.2.0/24".parse().unwrap()];
+    std::sync::Arc::make_mut(&mut world.desired.acl).management = vec!["192.0.2.0/24".parse().unwrap()];
     world.service("web", Forward::Nat, "198.51.100.1", &THREE);
     let (image, first) = world.apply(&Installed::default());
     world.keep_acl = true;
