@@ -16,6 +16,7 @@ use crate::control::types::{Condition, DetachAnswer};
 use crate::kernel::bpffs::PinDir;
 use crate::kernel::load::OBJECT;
 use crate::kernel::lookup::{self, Family, Listeners};
+use crate::l7::process::observer::Observer;
 use crate::l7::process::workers::{self, WorkerView, Workers};
 use crate::l7::snapshot::{
     ClientAddress, Endpoint, EndpointState, Limits, Routes, Rules, Service, Snapshot, Timeouts, VERSION,
@@ -152,6 +153,11 @@ impl Daemon {
         }
         let detail = self.l7.trouble.clone().or_else(|| self.l7_views().values().find_map(trouble));
         Some(Condition { name: "l7".into(), ok: detail.is_none(), detail })
+    }
+
+    /// What others may look at; none where no service has needed workers.
+    pub(super) fn l7_observer(&self) -> Option<Observer> {
+        self.l7.workers.as_ref().map(Workers::observer)
     }
 
     /// What is known of each worker.

@@ -41,6 +41,7 @@ impl Daemon {
             backends: self.health(&ways),
             pool: self.discovery.snapshot(),
             registries: self.discovery.sessions(),
+            l7: self.l7_observer(),
         });
     }
 

@@ -12,6 +12,7 @@ pub mod detach;
 mod environment;
 pub mod explain;
 mod failure;
+pub mod l7;
 mod output;
 mod rates;
 mod reach;
@@ -84,7 +85,7 @@ pub enum Command {
     Status,
     /// The counters: by interface and reason, list, service
     Stats(stats::StatsArgs),
-    /// What would happen to a packet, and why; changes nothing
+    /// What would happen to a packet, or to a request, and why; changes nothing
     Explain(explain::ExplainArgs),
     /// Source lists: who is dropped, who passes
     #[command(subcommand)]
@@ -98,6 +99,9 @@ pub enum Command {
     /// Registries: sessions, what is known, where backends come from
     #[command(subcommand)]
     Registry(registry::RegistryCommand),
+    /// The L7 path: workers, connections, routes
+    #[command(subcommand)]
+    L7(l7::L7Command),
     /// The configuration's form and content
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -148,6 +152,7 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Some(Command::Service(command)) => service::service(command, global, output),
         Some(Command::Backend(command)) => backend::backend(command, global, output),
         Some(Command::Registry(command)) => registry::registry(command, global, output),
+        Some(Command::L7(command)) => l7::l7(command, global, output),
         Some(Command::Config(command)) => config::config(command, global, output),
         Some(Command::Metrics) => daemon::metrics(global, output),
         Some(Command::Completion(args)) => completion::completion(&args, &mut Cli::command(), output),

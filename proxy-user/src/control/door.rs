@@ -16,6 +16,7 @@ use super::types::{
 };
 use crate::catalog::snapshot::Snapshot;
 use crate::catalog::{ApiState, Change, Refusal};
+use crate::l7::process::observer::Observer;
 use crate::model::{BackendAddr, Desired};
 
 /// The API's side of the door. Clones share it.
@@ -129,6 +130,8 @@ pub struct View {
     pub pool: Arc<Snapshot>,
     /// Sessions with registries, by name.
     pub registries: BTreeMap<String, RegistrySession>,
+    /// What may be looked at of the L7 workers; none where there are none.
+    pub l7: Option<Observer>,
 }
 
 impl View {
@@ -154,6 +157,7 @@ impl View {
             backends: BTreeMap::new(),
             pool: Arc::default(),
             registries: BTreeMap::new(),
+            l7: None,
         }
     }
 
@@ -177,6 +181,12 @@ impl Door {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// Whether the daemon's loop lives.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        !self.requests.is_closed()
     }
 
     /// Asks for a change. `if_match` is checked again by the loop, so that of two writers one is refused.

@@ -1,5 +1,8 @@
 //! A daemon without a kernel, for tests: it answers the door with the real catalog and made-up counters.
 
+#[path = "fake_l7.rs"]
+mod l7;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,6 +26,8 @@ use crate::model::{
     ReplyRoute, Scope, Service, SnatPool, Timeouts, UnknownPort,
 };
 use crate::registry::source::{Publication, Query, Rejected};
+
+pub(crate) use self::l7::observer;
 
 /// Walks over the counters so far.
 pub(crate) type Walks = Arc<AtomicU64>;
@@ -87,6 +92,7 @@ pub(crate) fn start() -> (Door, Walks) {
     view.backends.insert(("web".into(), parse_backend("10.0.0.11:8080").unwrap()), up);
     view.pool = Arc::new(pool());
     view.registries.insert("prod".into(), session());
+    view.l7 = Some(observer());
     let (door, end) = door(view);
     let walks = Walks::default();
     tokio::spawn(run(end, walks.clone()));

@@ -5,6 +5,7 @@ pub mod client;
 pub mod door;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod l7;
 pub mod registry;
 pub mod server;
 pub mod types;

@@ -5,9 +5,10 @@
 //! connection to a listener of the workers. Nothing is bound to a VIP.
 //!
 //! [`process`] is what the daemon and its workers do to be several processes; [`snapshot`] is what goes out to workers,
-//! [`stats`] what comes back; [`worker`] is the body of a worker, with its [`codec`]s, [`route`]s and `pool`s.
+//! [`stats`] what comes back; [`explain`] says what becomes of a request; [`worker`] is the body of a worker, with its [`codec`]s, [`route`]s and `pool`s.
 
 pub mod codec;
+pub mod explain;
 mod pool;
 pub mod process;
 pub mod route;

@@ -1,9 +1,16 @@
-//! What a worker counts and sends to the daemon, whole, about once a second.
+//! What a worker counts and sends to the daemon, whole, about once a second; and the sums over all workers.
+
+mod ledger;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use ledger::Ledger;
+pub(in crate::l7) use tally::Outcome;
+pub use tally::Tally;
 
 /// A worker's counters since its start. All but those that say "now" only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +32,18 @@ pub const DURATION_BOUNDS: [u64; 16] = [
     2_500_000, 5_000_000, 10_000_000,
 ];
 
+/// Answers, by whomever they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Answers {
+    /// By class of their HTTP status: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub classes: [u64; 5],
+    /// By duration: for each of [`DURATION_BOUNDS`] those up to it and above the one before; last, all above.
+    pub durations: [u64; DURATION_BOUNDS.len() + 1],
+    /// Sum of all durations, in microseconds.
+    pub duration_sum_us: u64,
+}
+
 /// Counters of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,14 +64,10 @@ pub struct ServiceStats {
     pub requests_active: u64,
     /// Requests that wait for a connection now.
     pub pending: u64,
-    /// Answers by class of their HTTP status: 1xx, 2xx, 3xx, 4xx, 5xx.
-    pub classes: [u64; 5],
+    /// Answers.
+    pub answers: Answers,
     /// Answers that weir gave itself, by reason (`codec::LocalReason::label`).
     pub reasons: BTreeMap<String, u64>,
-    /// Requests by duration: for each of [`DURATION_BOUNDS`] those up to it and above the one before; last, all above.
-    pub durations: Vec<u64>,
-    /// Sum of all durations, in microseconds.
-    pub duration_sum_us: u64,
     /// Connections of endpoints that ended while a request was under way.
     pub resets: u64,
     /// Requests tried again.
@@ -61,22 +76,36 @@ pub struct ServiceStats {
     pub pool_hits: u64,
     /// Faults of weir's own that ended one connection each.
     pub panics: u64,
-    /// Requests by route.
-    pub routes: BTreeMap<String, u64>,
+    /// By route: `VIRTUAL HOST/ROUTE`.
+    pub routes: BTreeMap<String, RouteStats>,
     /// By endpoint.
     pub endpoints: BTreeMap<SocketAddr, EndpointStats>,
+}
+
+/// Counters of one route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteStats {
+    /// Requests that took it.
+    pub requests: u64,
+    /// Answers to them.
+    pub answers: Answers,
 }
 
 /// Counters of one endpoint of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndpointStats {
-    /// Requests sent to it.
+    /// Requests sent to it, tries again included.
     pub requests: u64,
-    /// Those that failed: 5xx, reset, or timed out.
+    /// Answers to the requests that were its own in the end.
+    pub answers: Answers,
+    /// Requests that failed: 5xx, reset, or timed out.
     pub failures: u64,
     /// Requests under way now.
     pub active: u64,
+    /// Requests that wait for a connection now.
+    pub pending: u64,
     /// Connections now.
     pub connections: u64,
     /// Connections made.
@@ -85,8 +114,12 @@ pub struct EndpointStats {
     pub connect_failures: u64,
     /// Requests that found a connection.
     pub reused: u64,
+    /// Connections that ended while a request was under way.
+    pub resets: u64,
+    /// Requests that came to it after another had failed.
+    pub retries: u64,
     /// Times it was left out for its failures.
     pub ejections: u64,
-    /// Left out now.
-    pub ejected: bool,
+    /// Left out now: of a worker 1 or 0, of a sum the workers that do.
+    pub ejected: u64,
 }

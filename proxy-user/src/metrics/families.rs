@@ -1,5 +1,7 @@
 //! The families of metrics and their samples.
 
+#[path = "l7.rs"]
+mod l7;
 #[path = "registries.rs"]
 mod registries;
 
@@ -15,6 +17,15 @@ pub(super) struct Family {
     pub(super) help: &'static str,
     pub(super) kind: Kind,
     pub(super) samples: Vec<(Labels, Value)>,
+    /// Of a histogram, instead of samples.
+    pub(super) histograms: Vec<(Labels, Buckets)>,
+}
+
+/// A histogram: how many are up to each bound and above the one before it. The last bound is infinite.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    pub(super) sum: f64,
+    pub(super) counts: Vec<(f64, u64)>,
 }
 
 pub(super) type Labels = Vec<(&'static str, String)>;
@@ -23,6 +34,7 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +63,7 @@ impl Value {
 pub(super) fn families(view: &View, stats: Option<&StatsSnapshot>) -> Vec<Family> {
     let mut families = of_view(view);
     families.extend(registries::families(view));
+    families.extend(view.l7.iter().flat_map(l7::families));
     if let Some(stats) = stats {
         families.extend(of_interfaces(stats));
         families.extend(of_lists(stats));
@@ -235,7 +248,8 @@ fn gauge(
     help: &'static str,
     samples: impl IntoIterator<Item = (Labels, Value)>,
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, samples: samples.into_iter().collect() }
+    let samples = samples.into_iter().collect();
+    Family { name, help, kind: Kind::Gauge, samples, histograms: Vec::new() }
 }
 
 fn counter(
@@ -243,7 +257,17 @@ fn counter(
     help: &'static str,
     samples: impl IntoIterator<Item = (Labels, Value)>,
 ) -> Family {
-    Family { name, help, kind: Kind::Counter, samples: samples.into_iter().collect() }
+    let samples = samples.into_iter().collect();
+    Family { name, help, kind: Kind::Counter, samples, histograms: Vec::new() }
+}
+
+fn histogram(
+    name: &'static str,
+    help: &'static str,
+    histograms: impl IntoIterator<Item = (Labels, Buckets)>,
+) -> Family {
+    let histograms = histograms.into_iter().collect();
+    Family { name, help, kind: Kind::Histogram, samples: Vec::new(), histograms }
 }
 
 /// Most backends that have series of their own.

@@ -1,4 +1,5 @@
-//! The optional loopback listener for Prometheus: `GET /metrics` and nothing else.
+//! The optional loopback listener for Prometheus and for probes: `GET /metrics`, `/livez`, `/readyz`, and the shapes of
+//! Layotto's actuator.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::Metrics;
+use super::{Metrics, actuator};
 use crate::control::door::Door;
 
 /// Why the listener cannot be made.
@@ -76,23 +77,35 @@ pub async fn serve(listener: TcpListener, door: Door, metrics: Arc<Metrics>) {
 
 async fn answer(request: &Request<Incoming>, door: &Door, metrics: &Metrics) -> Response<Full<Bytes>> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let (status, body) = match (request.uri().path(), reads) {
-        ("/metrics", true) => {
-            let stats = door.stats().await.ok();
-            (StatusCode::OK, metrics.text(&door.view(), stats.as_deref()))
+    let path = request.uri().path();
+    let (status, kind, body) = match (path, actuator::answer(path, &door.view(), door.alive())) {
+        ("/metrics", _) | (_, Some(_)) if !reads => {
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into())
         }
-        ("/metrics", false) => (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into()),
-        _ => (StatusCode::NOT_FOUND, "only /metrics is served here\n".into()),
+        ("/metrics", _) => {
+            let stats = door.stats().await.ok();
+            (StatusCode::OK, super::CONTENT_TYPE, metrics.text(&door.view(), stats.as_deref()))
+        }
+        (_, Some(found)) => {
+            let status = if found.up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            (status, found.kind, found.body)
+        }
+        (_, None) => (StatusCode::NOT_FOUND, TEXT, ELSE.into()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(super::CONTENT_TYPE));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     response
 }
 
+/// What is not there.
+const ELSE: &str = "only /metrics, /livez, /readyz, /actuator/health/liveness, /actuator/health/readiness and \
+                    /actuator/info are served here\n";
+/// Media type of a sentence.
+const TEXT: &str = "text/plain; charset=utf-8";
 /// Connections at once.
 const CONNECTIONS: usize = 16;
 /// Longest life of a connection.

@@ -4,6 +4,7 @@
 //! Names are a contract (a test pins them): prefix `weir_`, base units, `_total` on counters. No client address, no list
 //! entry and no flow is ever a label.
 
+mod actuator;
 mod classic;
 mod discovery;
 mod families;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family as Labelled;
@@ -114,6 +115,7 @@ impl Collector for Sample {
             let kind = match family.kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
+                Kind::Histogram => MetricType::Histogram,
             };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.samples {
@@ -121,7 +123,13 @@ impl Collector for Sample {
                 match family.kind {
                     Kind::Counter => ConstCounter::new(value.whole()).encode(one)?,
                     Kind::Gauge => ConstGauge::new(value.float()).encode(one)?,
+                    Kind::Histogram => {}
                 }
+            }
+            for (labels, buckets) in &family.histograms {
+                let count = buckets.counts.iter().map(|(_, count)| count).sum();
+                let mut one = metric.encode_family(labels)?;
+                one.encode_histogram::<NoLabelSet>(buckets.sum, count, &buckets.counts, None)?;
             }
         }
         Ok(())

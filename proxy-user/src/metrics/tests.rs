@@ -61,6 +61,20 @@ async fn names_are_pinned() {
         "weir_health_checks_total{result=\"good\"} 3",
         "weir_service_endpoints{service=\"web\",standing=\"held\"} 1",
         "weir_publication_up{service=\"web\",registry=\"prod\"} 1",
+        "weir_l7_worker_up{worker=\"0\"} 1",
+        "weir_l7_worker_up{worker=\"1\"} 0",
+        "weir_l7_worker_restarts_total{worker=\"1\"} 2",
+        "weir_l7_connections_active{service=\"shop\"} 5",
+        "weir_l7_requests_total{service=\"shop\"} 40",
+        "weir_l7_responses_total{service=\"shop\",class=\"4xx\"} 2",
+        "weir_l7_local_responses_total{service=\"shop\",reason=\"denied\"} 1",
+        "weir_l7_request_duration_seconds_bucket{service=\"shop\",le=\"0.00025\"} 0",
+        "weir_l7_request_duration_seconds_bucket{service=\"shop\",le=\"0.0005\"} 39",
+        "weir_l7_request_duration_seconds_count{service=\"shop\"} 39",
+        "weir_l7_request_duration_seconds_sum{service=\"shop\"} 0.012",
+        "weir_l7_route_requests_total{service=\"shop\",route=\"front/lane\"} 40",
+        "weir_l7_upstream_requests_total{service=\"shop\",upstream=\"10.0.0.21:8080\"} 40",
+        "weir_l7_upstreams_without_series 0",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -79,7 +93,7 @@ async fn promtool_finds_nothing() {
 }
 
 #[tokio::test]
-async fn the_listener_serves_metrics_on_loopback_and_nothing_else() {
+async fn the_listener_serves_metrics_and_health_on_loopback_and_nothing_else() {
     let refused = listen("192.0.2.1:0".parse().unwrap()).await;
     assert!(matches!(refused, Err(ListenerError::NotLoopback(_))));
     let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -90,6 +104,12 @@ async fn the_listener_serves_metrics_on_loopback_and_nothing_else() {
         ("GET /metrics", "HTTP/1.1 200"),
         ("POST /metrics", "HTTP/1.1 405"),
         ("GET /v1/status", "HTTP/1.1 404"),
+        ("GET /livez", "HTTP/1.1 200"),
+        ("GET /readyz", "HTTP/1.1 200"),
+        ("POST /readyz", "HTTP/1.1 405"),
+        ("GET /actuator/health/liveness", "HTTP/1.1 200"),
+        ("GET /actuator/health/readiness", "HTTP/1.1 200"),
+        ("GET /actuator/info", "HTTP/1.1 200"),
     ] {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -116,4 +136,15 @@ const NAMES: &str = "
     weir_registry_up weir_registry_last_success_timestamp_seconds weir_registry_endpoints
     weir_registry_entries_refused_total weir_registry_guard_holds weir_registry_guard_holds_total
     weir_registry_sessions_total weir_registry_failures_total weir_registry_events_total weir_registry_apply_seconds
-    weir_health_checks_total weir_health_panic weir_service_endpoints weir_publication_up";
+    weir_health_checks_total weir_health_panic weir_service_endpoints weir_publication_up
+    weir_l7_worker_up weir_l7_worker_generation weir_l7_worker_restarts_total weir_l7_stray_connections_total
+    weir_l7_connections_active weir_l7_connections_total weir_l7_connections_failed_total weir_l7_bytes_total
+    weir_l7_requests_total weir_l7_requests_active weir_l7_requests_pending weir_l7_responses_total
+    weir_l7_local_responses_total weir_l7_request_duration_seconds weir_l7_resets_total weir_l7_retries_total
+    weir_l7_pool_hits_total weir_l7_panics_total weir_l7_route_requests_total weir_l7_route_responses_total
+    weir_l7_route_request_duration_seconds weir_l7_routes_without_series
+    weir_l7_upstream_requests_total weir_l7_upstream_responses_total weir_l7_upstream_request_duration_seconds
+    weir_l7_upstream_failures_total weir_l7_upstream_requests_active weir_l7_upstream_requests_pending
+    weir_l7_upstream_connections_active weir_l7_upstream_connects_total weir_l7_upstream_connect_failures_total
+    weir_l7_upstream_pool_hits_total weir_l7_upstream_resets_total weir_l7_upstream_retries_total
+    weir_l7_upstream_ejections_total weir_l7_upstream_ejected weir_l7_upstreams_without_series";

@@ -1,6 +1,7 @@
 //! Client of the control API over its Unix socket: one request for each connection, typed answers, typed errors.
 
 mod exchange;
+mod l7;
 mod registry;
 
 use std::path::{Path, PathBuf};

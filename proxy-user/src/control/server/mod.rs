@@ -8,6 +8,8 @@ mod acl;
 mod daemon;
 mod extract;
 #[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
+mod l7;
+#[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
 mod lookup;
 mod problem;
 #[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
@@ -152,6 +154,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(registry::endpoints))
         .routes(routes!(registry::accept))
         .routes(routes!(registry::publish))
+        .routes(routes!(l7::status))
+        .routes(routes!(l7::connections))
+        .routes(routes!(l7::routes))
+        .routes(routes!(l7::explain))
 }
 
 fn router(api: Api) -> Router {
@@ -183,7 +189,8 @@ fn router(api: Api) -> Router {
 /// Lets changes through only from those who may, and counts the calls.
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD) || route == "/v1/explain";
+    let explains = matches!(route.as_str(), "/v1/explain" | "/v1/explain/l7");
+    let reads = explains || matches!(*request.method(), Method::GET | Method::HEAD);
     let peer = request.extensions().get::<Peer>().copied();
     let answer = if reads || peer.is_some_and(|peer| api.writers.allow(peer)) {
         next.run(request).await

@@ -9,6 +9,8 @@ mod change;
 mod config;
 mod endpoint;
 mod explain;
+mod l7;
+mod l7_explain;
 mod problem;
 mod registry;
 mod service;
@@ -23,6 +25,14 @@ pub use change::{Applied, Counts, Item, Operation, Outcome, Warning};
 pub use config::{EffectiveAcl, EffectiveConfig, EffectiveList, EffectiveSnat};
 pub use endpoint::{Checked, EndpointStatus, Endpoints, HoldCause, HoldStatus, StandingState};
 pub use explain::{ExplainAcl, ExplainAnswer, ExplainBackend, ExplainQuery, ExplainService};
+pub use l7::{
+    L7Action, L7Connection, L7Connections, L7Route, L7Routes, L7Service, L7ServiceTotals, L7Status,
+    L7VirtualHost, L7Worker, L7WorkerState,
+};
+pub use l7_explain::{
+    L7Answer, L7ExplainDestination, L7ExplainEndpoint, L7ExplainHost, L7ExplainRoute, L7ExplainService,
+    L7Header, L7Query, L7Request,
+};
 pub use problem::{Code, FieldError, Problem};
 pub use registry::{
     AcceptAnswer, KnowledgeState, PublicationState, PublicationStatus, PublishPut, QueryStatus, RefusedEntry,

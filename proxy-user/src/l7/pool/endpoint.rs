@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::l7::snapshot::{EndpointState, Outlier};
+use crate::l7::stats::Tally;
 use crate::l7::worker::Key;
 
 /// One endpoint of one service.
@@ -31,6 +32,7 @@ pub(in crate::l7) struct Endpoint {
     /// When it came, in microseconds; 0: it was there from the start.
     pub(in crate::l7) born: u64,
     pub(in crate::l7) counters: EndpointCounters,
+    pub(in crate::l7) answers: Tally,
     /// For turns by weight.
     pub(super) credit: i64,
     failures: u32,
@@ -49,6 +51,8 @@ pub(in crate::l7) struct EndpointCounters {
     pub(in crate::l7) connects: u64,
     pub(in crate::l7) connect_failures: u64,
     pub(in crate::l7) reused: u64,
+    pub(in crate::l7) resets: u64,
+    pub(in crate::l7) retries: u64,
     pub(in crate::l7) ejections: u64,
 }
 
@@ -80,6 +84,7 @@ impl Endpoint {
             active: 0,
             born,
             counters: EndpointCounters::default(),
+            answers: Tally::default(),
             credit: 0,
             failures: 0,
             ejections: 0,

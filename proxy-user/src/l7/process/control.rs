@@ -12,7 +12,7 @@ use rustix::net::SocketFlags;
 
 use super::channel::{Channel, ChannelError, TO_WORKER};
 use super::listeners::Pair;
-use super::message::{FromWorker, Hello, PROTOCOL, Start, ToWorker};
+use super::message::{FromWorker, Hello, Listed, PROTOCOL, Question, Start, ToWorker};
 use super::places::WAITING_DAEMONS;
 use super::spawn;
 use crate::l7::snapshot::{Snapshot, VERSION};
@@ -26,6 +26,8 @@ pub enum Event {
     /// Drop the listeners, end connections by their protocol's means, and return from the worker's body when none is
     /// left or after this time. A shorter time than that of an earlier one holds.
     Drain(Duration),
+    /// Tell of some connections by [`Control::tell`].
+    Connections(Question),
 }
 
 /// The worker's end of the control socket.
@@ -137,6 +139,13 @@ impl Control {
         }
     }
 
+    /// Tells of connections. Where there is no room, they are not told: whoever asked asks again.
+    pub fn tell(&mut self, listed: Listed) {
+        if self.owed.is_none() {
+            let _room = self.say(&FromWorker::Connections(Box::new(listed)));
+        }
+    }
+
     fn answer(&mut self, answer: FromWorker) {
         if !self.say(&answer) {
             self.owed = Some(answer);
@@ -175,6 +184,7 @@ impl Control {
                 None
             }
             Ok(ToWorker::Drain { deadline_ms }) => Some(Event::Drain(Duration::from_millis(deadline_ms))),
+            Ok(ToWorker::Connections(question)) => Some(Event::Connections(question)),
             // Not said twice.
             Ok(ToWorker::Start(_)) => None,
             // Of a daemon that has gone, or of another build.

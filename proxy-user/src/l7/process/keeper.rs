@@ -1,17 +1,17 @@
 //! Keeps one worker's place filled: starts it or takes it over, tells it each snapshot, hears its answers, and starts
 //! another when it ends. The listeners are the place's, not the process's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::life::{Life, told_to_stop};
 use super::listeners::Pair;
-use super::message::{FromWorker, Start, ToWorker};
+use super::message::{FromWorker, Listed, Start, ToWorker};
+use super::observer::{Asked, Books};
 use super::places::Places;
-use crate::l7::stats::Stats;
 
 /// What the daemon knows of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +28,6 @@ pub struct WorkerView {
     pub refused: Option<(u64, String)>,
     /// Why it is not there.
     pub trouble: Option<String>,
-    /// What it counted last.
-    pub stats: Option<Stats>,
 }
 
 /// Views by number.
@@ -44,6 +42,8 @@ pub(super) struct Shared {
     pub(super) snapshot: watch::Receiver<Option<Arc<ToWorker>>>,
     pub(super) stop: watch::Receiver<Option<Duration>>,
     pub(super) views: Views,
+    pub(super) books: Books,
+    pub(super) questions: broadcast::Sender<Asked>,
     /// Workers that drain; those who wait for all to end count these.
     pub(super) leaving: Arc<Mutex<tokio::task::JoinSet<()>>>,
 }
@@ -68,10 +68,13 @@ enum End {
 impl Shared {
     /// Lets a worker go.
     pub(super) fn let_go(&self, life: Life, patience: Duration) {
-        self.leaving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .spawn(life.part(patience, self.stop.clone()));
+        let (stop, books) = (self.stop.clone(), self.books.clone());
+        let pid = life.number();
+        let parting = async move {
+            life.part(patience, stop, |stats| books.with(|ledger| ledger.report(pid, stats))).await;
+            books.with(|ledger| ledger.end(pid));
+        };
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).spawn(parting);
     }
 }
 
@@ -87,12 +90,7 @@ impl Keeper {
             };
             match life {
                 Ok(life) => {
-                    tracing::info!(
-                        worker = self.worker,
-                        pid = life.pid.as_raw_nonzero().get(),
-                        adopted,
-                        "L7 worker serves"
-                    );
+                    tracing::info!(worker = self.worker, pid = life.number(), adopted, "L7 worker serves");
                     let begun = Instant::now();
                     if self.watch_over(life, adopted).await {
                         return;
@@ -119,7 +117,8 @@ impl Keeper {
 
     /// Until the worker has ended (`false`) or is let go (`true`).
     async fn watch_over(&mut self, life: Life, adopted: bool) -> bool {
-        let (pid, generation) = (life.pid.as_raw_nonzero().get(), life.hello.generation);
+        let (pid, generation) = (life.number(), life.hello.generation);
+        self.shared.books.with(|ledger| ledger.begin(pid));
         self.view(|view| {
             (view.pid, view.adopted, view.generation, view.trouble) = (Some(pid), adopted, generation, None);
         });
@@ -142,6 +141,7 @@ impl Keeper {
             }
             End::Died => {
                 let how = life.bury().await;
+                self.shared.books.with(|ledger| ledger.end(pid));
                 tracing::error!(
                     worker = self.worker,
                     pid,
@@ -158,11 +158,14 @@ impl Keeper {
     async fn serve(&mut self, life: &Life) -> End {
         let (mut snapshot, mut stop) = (self.shared.snapshot.clone(), self.shared.stop.clone());
         snapshot.mark_changed();
+        let mut questions = self.shared.questions.subscribe();
+        let mut asked = VecDeque::new();
         loop {
             tokio::select! {
                 message = life.receive() => match message {
                     Ok(FromWorker::Hello(hello)) if hello.draining => return End::Leaves,
-                    Ok(message) => self.hear(message),
+                    Ok(FromWorker::Connections(listed)) => pass_on(self.worker, *listed, &mut asked),
+                    Ok(message) => self.hear(life.number(), message),
                     Err(_) => return End::Died,
                 },
                 message = published(&mut snapshot) => {
@@ -171,12 +174,19 @@ impl Keeper {
                         return End::Died;
                     }
                 }
+                question = next(&mut questions) => {
+                    // One that cannot be asked is silent.
+                    if life.say(&ToWorker::Connections(question.question.clone())).await.is_ok() {
+                        asked.truncate(MOST_QUESTIONS);
+                        asked.push_front(question);
+                    }
+                }
                 patience = told_to_stop(&mut stop) => return End::Stopped(patience),
             }
         }
     }
 
-    fn hear(&mut self, message: FromWorker) {
+    fn hear(&mut self, pid: i32, message: FromWorker) {
         match message {
             FromWorker::Acknowledged { generation } => {
                 self.view(|view| (view.generation, view.refused) = (Some(generation), None));
@@ -190,8 +200,8 @@ impl Keeper {
                 tracing::error!(worker = self.worker, generation, reason, "an L7 worker refuses a snapshot");
                 self.view(|view| view.refused = Some((generation, reason)));
             }
-            FromWorker::Stats(stats) => self.view(|view| view.stats = Some(*stats)),
-            FromWorker::Hello(_) => {}
+            FromWorker::Stats(stats) => self.shared.books.with(|ledger| ledger.report(pid, *stats)),
+            FromWorker::Hello(_) | FromWorker::Connections(_) => {}
         }
     }
 
@@ -207,6 +217,28 @@ impl Keeper {
 
     fn view(&self, change: impl FnOnce(&mut WorkerView)) {
         self.shared.views.send_modify(|views| change(views.entry(self.worker).or_default()));
+    }
+}
+
+/// Gives an answer to those who asked for it.
+fn pass_on(worker: u32, mut listed: Listed, asked: &mut VecDeque<Asked>) {
+    listed.connections.iter_mut().for_each(|connection| connection.worker = worker);
+    if let Some(place) = asked.iter().position(|asked| asked.question.id == listed.id)
+        && let Some(asked) = asked.remove(place)
+    {
+        // Who asked may have gone.
+        let _ = asked.answers.try_send((worker, listed));
+    }
+}
+
+/// The next question.
+async fn next(questions: &mut broadcast::Receiver<Asked>) -> Asked {
+    loop {
+        match questions.recv().await {
+            Ok(asked) => return asked,
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 
@@ -235,6 +267,8 @@ const STABLE: Duration = Duration::from_secs(30);
 /// How long a worker of another build drains.
 const REPLACED: Duration = Duration::from_secs(600);
 const LONGEST_REASON: usize = 1_000;
+/// Questions that wait for one worker's answer.
+const MOST_QUESTIONS: usize = 15;
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use super::listeners::Pair;
 use super::message::{FromWorker, Hello, PROTOCOL, Start, ToWorker};
 use super::places::Places;
 use super::spawn;
+use crate::l7::stats::Stats;
 
 /// A living worker.
 pub(super) struct Life {
@@ -84,6 +85,11 @@ impl Life {
         self.hello.protocol == PROTOCOL && self.hello.build == build && !self.hello.draining
     }
 
+    /// Its process's number.
+    pub(super) fn number(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// Its next message.
     pub(super) async fn receive(&self) -> Result<FromWorker, ChannelError> {
         self.line.receive().await.map(|received| received.message)
@@ -97,14 +103,24 @@ impl Life {
     }
 
     /// Has it drain and waits for its end, at most a little longer than the time that it has; then it is killed. Once
-    /// workers are told to stop, the time that they have holds if it is shorter.
-    pub(super) async fn part(self, patience: Duration, mut stop: watch::Receiver<Option<Duration>>) {
+    /// workers are told to stop, the time that they have holds if it is shorter. `report` gets its counters.
+    pub(super) async fn part(
+        self,
+        patience: Duration,
+        mut stop: watch::Receiver<Option<Duration>>,
+        mut report: impl FnMut(Stats),
+    ) {
         let mut end = Instant::now() + patience;
         let mut told = self.drain(patience).await;
         let mut stopped = false;
         while told {
             tokio::select! {
-                message = self.receive() => told = message.is_ok(),
+                message = self.receive() => match message {
+                    Ok(FromWorker::Stats(stats)) => report(*stats),
+                    // One of another build may say what this one does not know.
+                    Ok(_) | Err(ChannelError::Malformed(_)) => {}
+                    Err(ChannelError::Closed | ChannelError::Socket(_)) => told = false,
+                },
                 less = told_to_stop(&mut stop), if !stopped => {
                     stopped = true;
                     if Instant::now() + less < end {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::types::L7Connection;
 use crate::l7::snapshot::Snapshot;
 use crate::l7::stats::Stats;
 
@@ -22,6 +23,30 @@ pub enum ToWorker {
         /// Milliseconds.
         deadline_ms: u64,
     },
+    /// Tell of some connections: [`FromWorker::Connections`].
+    Connections(Question),
+}
+
+/// Which connections to tell of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Its number; the answer has it.
+    pub id: u64,
+    /// Those of this service; none for all.
+    pub service: Option<String>,
+    /// So many at most.
+    pub limit: u32,
+}
+
+/// Connections that were told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Number of the question.
+    pub id: u64,
+    /// Connections, in no order.
+    pub connections: Vec<L7Connection>,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// What a new worker is told.
@@ -68,6 +93,8 @@ pub enum FromWorker {
     },
     /// Its counters.
     Stats(Box<Stats>),
+    /// Some of its connections.
+    Connections(Box<Listed>),
 }
 
 /// Who a worker is.

@@ -20,6 +20,7 @@ mod keeper;
 mod life;
 pub mod listeners;
 pub mod message;
+pub mod observer;
 mod places;
 mod spawn;
 pub mod workers;

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -16,6 +17,7 @@ use super::keeper::{Keeper, Shared};
 use super::life::Life;
 use super::listeners::Pair;
 use super::message::ToWorker;
+use super::observer::{Books, Observer};
 use super::places::Places;
 use super::spawn;
 use crate::l7::snapshot::Snapshot;
@@ -49,6 +51,8 @@ pub struct Workers {
     keepers: JoinSet<()>,
     published: Option<Snapshot>,
     pairs: Vec<Pair>,
+    /// Numbers of questions.
+    ids: Arc<AtomicU64>,
 }
 
 impl Workers {
@@ -70,11 +74,20 @@ impl Workers {
             snapshot: snapshots,
             stop: stops,
             views: Arc::new(watch::channel(BTreeMap::new()).0),
+            books: Books::default(),
+            questions: broadcast::channel(QUESTIONS).0,
             leaving: Arc::default(),
         };
         let mut found = found(&shared, count).await.map_err(directory)?;
-        let mut workers =
-            Self { snapshot, stop, shared, keepers: JoinSet::new(), published: None, pairs: Vec::new() };
+        let mut workers = Self {
+            snapshot,
+            stop,
+            shared,
+            keepers: JoinSet::new(),
+            published: None,
+            pairs: Vec::new(),
+            ids: Arc::default(),
+        };
         let mut group = found.values().find_map(|found| found.pair.duplicate().ok()).unwrap_or_default();
         for worker in 0..count {
             let Found { pair, current, predecessor } = found.remove(&worker).unwrap_or_default();
@@ -121,6 +134,18 @@ impl Workers {
         matches!(timeout(patience, all).await, Ok(Ok(_)))
     }
 
+    /// What others may look at.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer {
+            views: self.shared.views.clone(),
+            snapshot: self.shared.snapshot.clone(),
+            books: self.shared.books.clone(),
+            questions: self.shared.questions.clone(),
+            ids: Arc::clone(&self.ids),
+        }
+    }
+
     /// What is known of each worker, by its number.
     #[must_use]
     pub fn views(&self) -> BTreeMap<u32, WorkerView> {
@@ -153,7 +178,7 @@ async fn stop_all(places: &Places, patience: Duration) -> usize {
     let mut parting = JoinSet::new();
     for (_, path) in places.list().unwrap_or_default() {
         match Life::find(&path).await {
-            Ok(Some((life, _))) => drop(parting.spawn(life.part(patience, watch::channel(None).1))),
+            Ok(Some((life, _))) => drop(parting.spawn(life.part(patience, watch::channel(None).1, drop))),
             Ok(None) => {}
             Err(error) => tracing::warn!(path = %path.display(), %error, "an L7 worker cannot be stopped"),
         }
@@ -199,5 +224,7 @@ async fn found(shared: &Shared, count: u32) -> io::Result<BTreeMap<u32, Found>> 
     Ok(all)
 }
 
+/// Questions that wait for a worker's place to ask them.
+const QUESTIONS: usize = 16;
 /// How long workers drain that are more than there shall be, or do so already.
 const SURPLUS: Duration = Duration::from_secs(600);

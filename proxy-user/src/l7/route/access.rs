@@ -45,8 +45,14 @@ pub fn allows(access: &Access, trusted: &[IpNet], asking: &Asking<'_>) -> bool {
 /// Whether a client of this address may ask, where it is the peer.
 #[must_use]
 pub fn allows_address(access: &Access, client: IpAddr) -> bool {
-    let rule = access.rules.iter().find(|rule| within(&rule.sources, client));
+    let rule = rule_of(access, client).and_then(|place| access.rules.get(place));
     rule.map_or(!access.default_deny, |rule| !rule.deny)
+}
+
+/// The place of the rule that decides on a client of this address; `None`: the default does.
+#[must_use]
+pub fn rule_of(access: &Access, client: IpAddr) -> Option<usize> {
+    access.rules.iter().position(|rule| within(&rule.sources, client))
 }
 
 /// An address with or without a port, quotes (`Forwarded`: `for="[2001:db8::1]:80"`) and space around it.

@@ -22,7 +22,8 @@ pub struct Asking<'a> {
 
 impl Asking<'_> {
     /// Its host without port.
-    pub(super) fn host(&self) -> &[u8] {
+    #[must_use]
+    pub fn host(&self) -> &[u8] {
         let host = self.head.keys.host.of(self.message);
         match host {
             [b'[', rest @ ..] => rest.split(|byte| *byte == b']').next().unwrap_or_default(),
@@ -53,7 +54,7 @@ pub(super) fn within(nets: &[IpNet], address: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&address))
 }
 
-fn text(wanted: &TextMatch, found: Option<&[u8]>) -> bool {
+pub(super) fn text(wanted: &TextMatch, found: Option<&[u8]>) -> bool {
     match (wanted, found) {
         (TextMatch::Exact(wanted), Some(found)) => wanted.as_bytes() == found,
         (TextMatch::Prefix(wanted), Some(found)) => found.starts_with(wanted.as_bytes()),
@@ -63,7 +64,7 @@ fn text(wanted: &TextMatch, found: Option<&[u8]>) -> bool {
     }
 }
 
-fn path(wanted: &TextMatch, found: Option<&[u8]>, odd: bool) -> bool {
+pub(super) fn path(wanted: &TextMatch, found: Option<&[u8]>, odd: bool) -> bool {
     match (wanted, found) {
         (TextMatch::Prefix(wanted), Some(found)) => {
             let wanted = wanted.as_bytes();

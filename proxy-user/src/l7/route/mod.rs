@@ -6,7 +6,9 @@ mod matches;
 mod table;
 #[cfg(test)]
 mod tests;
+mod why;
 
 pub use matches::Asking;
 pub(in crate::l7) use table::with_edits;
-pub use table::{Does, MOST_CHANGES, Taken, Target, VirtualHosts};
+pub use table::{Does, MOST_CHANGES, RouteCounters, Taken, Target, VirtualHosts, full_name};
+pub use why::{conditions, why_not};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::matches::{self, Asking};
 use crate::l7::codec::HeaderEdit;
 use crate::l7::snapshot::{Action, HeaderChange, Matches, Retry, Route, VirtualHost};
+use crate::l7::stats::Tally;
 
 /// Virtual hosts of one service.
 #[derive(Debug)]
@@ -40,8 +41,17 @@ pub struct Taken {
     pub request_headers: Vec<HeaderChange>,
     /// Changes to the answer's headers.
     pub response_headers: Vec<HeaderChange>,
+    /// What is counted of it. A route of the same name goes on with them after a change.
+    pub counters: Rc<RouteCounters>,
+}
+
+/// Counters of a route.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
     /// Requests so far.
     pub requests: Cell<u64>,
+    /// Their answers.
+    pub answers: Tally,
 }
 
 /// What becomes of a request.
@@ -126,7 +136,7 @@ impl Taken {
             retry: route.retry.clone(),
             request_headers: route.request_headers.clone(),
             response_headers: route.response_headers.clone(),
-            requests: Cell::new(0),
+            counters: Rc::default(),
         }
     }
 
@@ -165,6 +175,17 @@ impl VirtualHosts {
     /// Compiles the virtual hosts of a service. Of two with one name the first counts.
     #[must_use]
     pub fn compile(hosts: &[VirtualHost]) -> Self {
+        Self::compile_after(hosts, None)
+    }
+
+    /// The same for hosts that follow others: routes of the same name go on counting where those were.
+    #[must_use]
+    pub fn compile_after(hosts: &[VirtualHost], before: Option<&Self>) -> Self {
+        let counters: HashMap<&str, &Rc<RouteCounters>> = before
+            .into_iter()
+            .flat_map(Self::all)
+            .map(|taken| (taken.name.as_str(), &taken.counters))
+            .collect();
         let mut table = Self { exact: HashMap::new(), under: Vec::new(), any: None, hosts: Vec::new() };
         for (number, host) in hosts.iter().enumerate() {
             for name in &host.hosts {
@@ -177,9 +198,12 @@ impl VirtualHosts {
                     table.exact.entry(name.into_bytes()).or_insert(number);
                 }
             }
-            let routes = host.routes.iter().map(|route| Compiled {
-                matches: route.matches.clone(),
-                taken: Rc::new(Taken::of(format!("{}/{}", host.name, route.name), route)),
+            let routes = host.routes.iter().map(|route| {
+                let mut taken = Taken::of(full_name(&host.name, &route.name), route);
+                if let Some(counters) = counters.get(taken.name.as_str()) {
+                    taken.counters = Rc::clone(counters);
+                }
+                Compiled { matches: route.matches.clone(), taken: Rc::new(taken) }
             });
             table.hosts.push(routes.collect());
         }
@@ -196,6 +220,12 @@ impl VirtualHosts {
             .iter()
             .find(|route| matches::hold(&route.matches, asking))
             .map(|route| &route.taken)
+    }
+
+    /// The place of the virtual host that has a request's host; `None`: none has it.
+    #[must_use]
+    pub fn chosen(&self, asking: &Asking<'_>) -> Option<usize> {
+        self.host(asking.host())
     }
 
     /// All routes, for their counters.
@@ -218,6 +248,12 @@ impl VirtualHosts {
         };
         self.exact.get(lower).copied().or_else(under).or(self.any)
     }
+}
+
+/// Name of a route in metrics and logs.
+#[must_use]
+pub fn full_name(host: &str, route: &str) -> String {
+    format!("{host}/{route}")
 }
 
 /// Longest name that the DNS has.

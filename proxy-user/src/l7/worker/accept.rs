@@ -77,6 +77,8 @@ impl Engine {
             paused: false,
             variant: 0,
             skip: 0,
+            born: self.now,
+            requests: 0,
         };
         let key = self.clients.next_key();
         if self.poll.add(&client.stream.fd, Token::Client(key)).is_err() {

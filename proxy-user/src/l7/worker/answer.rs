@@ -13,6 +13,7 @@ use super::slab::Key;
 use super::splice::Bulk;
 use crate::l7::codec::{Body, Decoded, Edits, Head, Kind, LocalReason, Reply};
 use crate::l7::pool::Verdict;
+use crate::l7::stats::Outcome;
 
 impl Engine {
     /// Handles bytes of an answer from the front.
@@ -212,16 +213,19 @@ impl Engine {
     /// Counts the end of a request, and logs it.
     pub(super) fn count_answer(&mut self, service: Key, exchange: &Exchange, reason: Option<LocalReason>) {
         let micros = self.now.saturating_sub(exchange.started);
+        let outcome = Outcome::new(exchange.status, micros);
+        exchange.taken.counters.answers.note(outcome);
         if let Some(service) = self.directory.all.get_mut(service) {
             let counters = &mut service.counters;
             counters.requests_active = counters.requests_active.saturating_sub(1);
-            counters.answered(exchange.status, micros);
+            counters.answers.note(outcome);
             if let Some(reason) = reason {
                 counters.local(reason);
             }
         }
         let endpoint = self.endpoints.get_mut(exchange.endpoint).map(|endpoint| {
             endpoint.active = endpoint.active.saturating_sub(1);
+            endpoint.answers.note(outcome);
             endpoint.addr
         });
         if let Some(line) = &exchange.log {

@@ -30,6 +30,10 @@ pub(super) struct Client {
     pub(super) variant: u8,
     /// Bytes of a refused message that are still to come, and go nowhere.
     pub(super) skip: u64,
+    /// When it was accepted, in microseconds.
+    pub(super) born: u64,
+    /// Requests so far.
+    pub(super) requests: u64,
 }
 
 /// A codec, with a name in `Debug`.

@@ -1,7 +1,7 @@
 //! What a worker counts, as plain numbers; [`crate::l7::stats`] is how they leave it.
 
 use crate::l7::codec::LocalReason;
-use crate::l7::stats::{DURATION_BOUNDS, ServiceStats};
+use crate::l7::stats::{Outcome, ServiceStats, Tally};
 
 /// Counters of one service.
 #[derive(Debug, Default)]
@@ -14,12 +14,8 @@ pub(in crate::l7) struct Counters {
     pub(in crate::l7) requests: u64,
     pub(in crate::l7) requests_active: u64,
     pub(in crate::l7) pending: u64,
-    /// Answers by the first digit of their HTTP status, 1 to 5.
-    pub(in crate::l7) classes: [u64; 5],
+    pub(in crate::l7) answers: Tally,
     pub(in crate::l7) reasons: [u64; LocalReason::ALL.len()],
-    /// Requests by how long they took; the last is for all that took longer.
-    pub(in crate::l7) durations: [u64; DURATION_BOUNDS.len() + 1],
-    pub(in crate::l7) duration_sum: u64,
     pub(in crate::l7) resets: u64,
     pub(in crate::l7) retries: u64,
     pub(in crate::l7) pool_hits: u64,
@@ -29,17 +25,8 @@ pub(in crate::l7) struct Counters {
 impl Counters {
     /// A request has been answered, by whomever.
     #[inline]
-    pub(in crate::l7) fn answered(&mut self, status: u16, micros: u64) {
-        let class = usize::from(status / 100).wrapping_sub(1);
-        if let Some(count) = self.classes.get_mut(class) {
-            *count += 1;
-        }
-        let place =
-            DURATION_BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(DURATION_BOUNDS.len());
-        if let Some(count) = self.durations.get_mut(place) {
-            *count += 1;
-        }
-        self.duration_sum = self.duration_sum.saturating_add(micros);
+    pub(in crate::l7) fn answered(&self, status: u16, micros: u64) {
+        self.answers.note(Outcome::new(status, micros));
     }
 
     /// It was answered here, for this reason.
@@ -61,10 +48,8 @@ impl Counters {
             requests: self.requests,
             requests_active: self.requests_active,
             pending: self.pending,
-            classes: self.classes,
+            answers: self.answers.answers(),
             reasons: reasons.map(|(reason, count)| (reason.label().to_owned(), count)).collect(),
-            durations: self.durations.to_vec(),
-            duration_sum_us: self.duration_sum,
             resets: self.resets,
             retries: self.retries,
             pool_hits: self.pool_hits,

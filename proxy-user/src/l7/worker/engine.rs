@@ -136,6 +136,7 @@ impl Engine {
                     }
                 }
                 Event::Drain(patience) => self.begin_drain(patience),
+                Event::Connections(question) => self.control.tell(self.list(&question)),
             }
             self.settle();
         }

@@ -14,6 +14,7 @@ use crate::l7::codec::{
 use crate::l7::pool::Draw;
 use crate::l7::route::{Asking, Does, Taken, Target, access};
 use crate::l7::snapshot::{Balance, ClientAddress, HashBy};
+use crate::l7::stats::Outcome;
 
 /// What a request's head decides.
 pub(super) struct Decision {
@@ -47,7 +48,8 @@ impl Engine {
             Some(hosts) => hosts.route(asking).ok_or(LocalReason::NoRoute)?,
         };
         let taken = Rc::clone(taken);
-        taken.requests.set(taken.requests.get() + 1);
+        let counters = &taken.counters;
+        counters.requests.set(counters.requests.get() + 1);
         service.budget.earn(taken.retry.budget_percent);
         let mut patience = taken.timeout.map_or(service.bounds.request, crate::l7::pool::micros);
         if let Timeout::Millis(millis) = asking.head.timeout
@@ -90,7 +92,8 @@ impl Engine {
     }
 
     fn exchange(&mut self, key: Key, codec: &'static dyn Codec, head: &Head, bytes: &[u8]) -> Step {
-        let Some(client) = self.clients.get(key) else { return Step::Wait };
+        let Some(client) = self.clients.get_mut(key) else { return Step::Wait };
+        client.requests += 1;
         let (service_key, peer) = (client.service, client.peer);
         let asking = Asking { codec, head, message: bytes, peer: peer.ip() };
         let decision = match self.decide(service_key, &asking) {
@@ -104,6 +107,7 @@ impl Engine {
                 let headers: [(&[u8], &[u8]); 1] = [(b"location", location.as_bytes())];
                 let reply =
                     Reply { status: *status, reason: None, headers: &headers, body: b"", close: false };
+                decision.taken.counters.answers.note(Outcome::new(*status, 0));
                 return self.answer_directly(key, codec, head, reply);
             }
             Does::Direct(status, body) => {
@@ -114,6 +118,7 @@ impl Engine {
                     body: body.as_bytes(),
                     close: false,
                 };
+                decision.taken.counters.answers.note(Outcome::new(*status, 0));
                 return self.answer_directly(key, codec, head, reply);
             }
         }

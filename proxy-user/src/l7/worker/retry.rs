@@ -16,6 +16,9 @@ impl Engine {
         if let Some(service) = self.directory.all.get_mut(service) {
             service.counters.resets += u64::from(!untouched);
         }
+        if let Some(endpoint) = self.endpoints.get_mut(exchange.endpoint) {
+            endpoint.counters.resets += u64::from(!untouched);
+        }
         let begun = matches!(exchange.answer, Answer::Body { .. });
         let harmless = !begun && (untouched || exchange.repeatable) && !output.is_empty();
         let (before, hash, tries) = (exchange.endpoint, exchange.hash, exchange.tries);
@@ -36,6 +39,7 @@ impl Engine {
             exchange.endpoint = endpoint;
             exchange.held = output;
         }
+        self.retried(endpoint);
         self.connect_exchange(client_key);
     }
 
@@ -67,6 +71,13 @@ impl Engine {
         let may = service.budget.spend();
         service.counters.retries += u64::from(may);
         may
+    }
+
+    /// An endpoint has got a request that another failed.
+    pub(super) fn retried(&mut self, endpoint: Key) {
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+            endpoint.counters.retries += 1;
+        }
     }
 
     /// A request that was one endpoint's is another's.

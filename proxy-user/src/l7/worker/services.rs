@@ -14,7 +14,6 @@ use crate::l7::codec::{self, Codec, Limits as CodecLimits};
 use crate::l7::pool::{Budget, Chooser, Endpoint, micros};
 use crate::l7::route::{Taken, VirtualHosts};
 use crate::l7::snapshot::{self, EndpointState, Snapshot};
-use crate::l7::stats::EndpointStats;
 
 /// One service.
 #[derive(Debug)]
@@ -193,7 +192,8 @@ impl Engine {
         let (workers, now, seed) = (self.workers, self.now, self.seed());
         let Some(service) = self.directory.all.get_mut(key) else { return };
         if service.hosts_plan != hosts {
-            service.hosts = (!hosts.is_empty()).then(|| VirtualHosts::compile(hosts));
+            let compiled = VirtualHosts::compile_after(hosts, service.hosts.as_ref());
+            service.hosts = (!hosts.is_empty()).then_some(compiled);
             service.hosts_plan = hosts.to_vec();
         }
         if service.plan == *plan {
@@ -264,41 +264,6 @@ impl Engine {
         if self.endpoints.get(key).is_some_and(unused) {
             self.endpoints.remove(key);
         }
-    }
-
-    /// Counters of all services.
-    pub(super) fn stats(&mut self) -> crate::l7::stats::Stats {
-        self.stats.services = self
-            .directory
-            .all
-            .iter()
-            .map(|(_, service)| {
-                let mut stats = service.counters.stats();
-                let routes = service.hosts.iter().flat_map(VirtualHosts::all);
-                stats.routes = routes.map(|route| (route.name.clone(), route.requests.get())).collect();
-                let members = service.chooser.members().iter().filter_map(|key| self.endpoints.get(*key));
-                stats.endpoints =
-                    members.map(|endpoint| (endpoint.addr, of_endpoint(endpoint, self.now))).collect();
-                (service.name.to_string(), stats)
-            })
-            .collect();
-        self.stats.active = self.clients.len() as u64;
-        self.stats.clone()
-    }
-}
-
-fn of_endpoint(endpoint: &Endpoint, now: u64) -> EndpointStats {
-    let counters = endpoint.counters;
-    EndpointStats {
-        requests: counters.requests,
-        failures: counters.failures,
-        active: u64::from(endpoint.active),
-        connections: u64::from(endpoint.connections),
-        connects: counters.connects,
-        connect_failures: counters.connect_failures,
-        reused: counters.reused,
-        ejections: counters.ejections,
-        ejected: endpoint.is_ejected(now),
     }
 }
 

@@ -13,6 +13,7 @@ use super::timers::NEVER;
 use crate::l7::codec::{Asked, Codec, Decoded, Edits, Head, Kind, LocalReason, Reply};
 use crate::l7::pool::Ids;
 use crate::l7::route::{Asking, Does, Taken};
+use crate::l7::stats::Outcome;
 
 /// A request on its way to an endpoint.
 pub(super) struct Request<'a> {
@@ -59,7 +60,8 @@ impl Engine {
     }
 
     fn ask(&mut self, key: Key, codec: Protocol, head: &Head, message: &[u8]) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.requests += 1;
         let (service_key, peer) = (client.service, client.peer);
         let asking = Asking { codec: codec.0, head, message, peer: peer.ip() };
         let Decision { taken, to, hash, deadline } = match self.decide(service_key, &asking) {
@@ -72,6 +74,7 @@ impl Engine {
         if let Does::Direct(status, _) | Does::Redirect(status, _) = &taken.does {
             let reply = Reply { status: *status, reason: None, headers: &[], body: b"", close: false };
             self.reply_to(key, codec.0, &head.asked, &reply);
+            taken.counters.answers.note(Outcome::new(*status, 0));
             if let Some(service) = self.directory.all.get_mut(service_key) {
                 service.counters.answered(*status, 0);
             }

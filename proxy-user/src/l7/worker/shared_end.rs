@@ -10,6 +10,7 @@ use super::slab::Key;
 use super::timers::NEVER;
 use crate::l7::codec::{Decoded, Edits, Head, Kind, LocalReason, Reply, Session, Side};
 use crate::l7::pool::Verdict;
+use crate::l7::stats::Outcome;
 
 /// Bytes that may wait for a client that does not read: above, it is given up.
 const MOST_WAITING: usize = 16 << 20;
@@ -126,15 +127,18 @@ impl Engine {
             return;
         }
         let micros = self.now.saturating_sub(pending.started);
+        let outcome = Outcome::new(status, micros);
+        pending.taken.counters.answers.note(outcome);
         if let Some(service) = self.directory.all.get_mut(pending.service) {
             service.counters.requests_active = service.counters.requests_active.saturating_sub(1);
-            service.counters.answered(status, micros);
+            service.counters.answers.note(outcome);
             if let Some(reason) = reason {
                 service.counters.local(reason);
             }
         }
         let addr = self.endpoints.get_mut(endpoint).map(|endpoint| {
             endpoint.active = endpoint.active.saturating_sub(1);
+            endpoint.answers.note(outcome);
             endpoint.addr
         });
         if let Some(line) = &pending.log {
@@ -160,6 +164,9 @@ impl Engine {
             let reset = whole.is_none() && pending.client.is_some();
             if let Some(service) = self.directory.all.get_mut(pending.service) {
                 service.counters.resets += u64::from(reset);
+            }
+            if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+                endpoint.counters.resets += u64::from(reset);
             }
             match whole {
                 Some(message) if pending.tries < pending.taken.retry.tries && pending.client.is_some() => {
@@ -193,6 +200,7 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(before) {
             endpoint.active = endpoint.active.saturating_sub(1);
         }
+        self.retried(endpoint);
         let (service, asked) = (pending.service, pending.asked);
         let request = Request {
             codec,

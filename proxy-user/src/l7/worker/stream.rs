@@ -19,6 +19,8 @@ pub(super) struct Stream {
     sent: usize,
     /// Bytes sent in all.
     pub(super) total_sent: u64,
+    /// Bytes received in all.
+    pub(super) total_received: u64,
     /// Bytes that must be there before it is worth looking at them again.
     pub(super) need: usize,
     pub(super) readable: bool,
@@ -57,6 +59,7 @@ impl Stream {
             output: Vec::new(),
             sent: 0,
             total_sent: 0,
+            total_received: 0,
             need: 0,
             readable: false,
             writable: false,
@@ -136,6 +139,7 @@ impl Stream {
                     return Ok(0);
                 }
                 Ok((_, count)) => {
+                    self.total_received += count as u64;
                     // What did not fill the room was all: the next event says when more is there.
                     self.readable = count == wanted || self.hangup;
                     return Ok(count);

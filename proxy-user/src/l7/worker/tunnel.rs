@@ -253,6 +253,9 @@ impl Engine {
         if let Some(service) = self.directory.all.get_mut(service) {
             service.counters.resets += 1;
         }
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+            endpoint.counters.resets += 1;
+        }
         self.end_tunnel(endpoint);
         // What it said before goes out.
         self.dirty_client(key);
@@ -329,7 +332,7 @@ fn splice(
             return Ok(if source.eof { Flow::Ended } else { Flow::Drained });
         }
         match bulk.fill(&source.fd, pipes)? {
-            Moved::Bytes(_) => {}
+            Moved::Bytes(count) => source.total_received += count as u64,
             Moved::Blocked => {
                 source.readable = false;
                 bulk.rest(pipes);

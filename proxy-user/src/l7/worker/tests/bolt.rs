@@ -92,7 +92,7 @@ fn clients_share_a_connection_and_get_their_own_ids_back() {
     }
     assert_eq!(backend.connections(), 1);
     let stats = rig.fresh_stats().services["web"].clone();
-    assert_eq!((stats.requests, stats.classes[1], stats.requests_active), (800, 800, 0));
+    assert_eq!((stats.requests, stats.answers.classes[1], stats.requests_active), (800, 800, 0));
 }
 
 #[test]

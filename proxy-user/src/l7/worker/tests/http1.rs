@@ -113,8 +113,11 @@ fn requests_share_a_connection_to_the_endpoint() {
     }
     assert_eq!(backend.connections(), 1);
     let stats = rig.fresh_stats().services["web"].clone();
-    assert_eq!((stats.requests, stats.classes[1], stats.pool_hits, stats.requests_active), (20, 20, 19, 0));
-    assert_eq!(stats.durations.iter().sum::<u64>(), 20);
+    assert_eq!(
+        (stats.requests, stats.answers.classes[1], stats.pool_hits, stats.requests_active),
+        (20, 20, 19, 0)
+    );
+    assert_eq!(stats.answers.durations.iter().sum::<u64>(), 20);
 }
 
 #[test]

@@ -75,5 +75,5 @@ fn endpoints_change_all_the_while_and_no_request_fails() {
     stop.store(true, Ordering::SeqCst);
     let asked: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
     assert!(asked > 100, "{asked}");
-    assert_eq!(rig.fresh_stats().services["web"].classes[1], asked);
+    assert_eq!(rig.fresh_stats().services["web"].answers.classes[1], asked);
 }

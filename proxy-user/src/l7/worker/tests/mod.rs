@@ -3,6 +3,7 @@
 mod bolt;
 mod failures;
 mod http1;
+mod list;
 mod many;
 mod routes;
 mod tcp;
@@ -21,7 +22,7 @@ use super::Listeners;
 use crate::l7::process::channel::{Channel, ChannelError, TO_WORKER};
 use crate::l7::process::control::Control;
 use crate::l7::process::listeners::Pair;
-use crate::l7::process::message::{FromWorker, Start, ToWorker};
+use crate::l7::process::message::{FromWorker, Listed, Question, Start, ToWorker};
 use crate::l7::snapshot::{
     ClientAddress, Endpoint, EndpointState, Limits, Rules, Service, Snapshot, Timeouts, VERSION,
 };
@@ -36,6 +37,7 @@ struct Rig {
     generation: u64,
     acknowledged: Option<u64>,
     stats: Stats,
+    listed: Option<Listed>,
     _dir: tempfile::TempDir,
 }
 
@@ -64,6 +66,7 @@ impl Rig {
             generation: 0,
             acknowledged: None,
             stats: Stats::default(),
+            listed: None,
             _dir: dir,
         };
         let mut snapshot = Snapshot {
@@ -94,6 +97,7 @@ impl Rig {
                 Ok(FromWorker::Acknowledged { generation }) => self.acknowledged = Some(generation),
                 Ok(FromWorker::Stats(stats)) => self.stats = *stats,
                 Ok(FromWorker::Refused { reason, .. }) => panic!("{reason}"),
+                Ok(FromWorker::Connections(listed)) => self.listed = Some(*listed),
                 Ok(FromWorker::Hello(_)) => {}
                 Err(ChannelError::Socket(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     std::thread::sleep(Duration::from_millis(2));
@@ -109,6 +113,15 @@ impl Rig {
         self.stats = Stats::default();
         self.until(|rig| rig.stats != Stats::default());
         self.stats.clone()
+    }
+
+    /// Some of its connections.
+    fn list(&mut self, service: Option<&str>, limit: u32) -> Listed {
+        let question = Question { id: u64::from(limit), service: service.map(Into::into), limit };
+        self.daemon.send(&ToWorker::Connections(question), &[]).unwrap();
+        self.listed = None;
+        self.until(|rig| rig.listed.as_ref().is_some_and(|listed| listed.id == u64::from(limit)));
+        self.listed.take().unwrap()
     }
 
     fn connect(&self) -> TcpStream {

@@ -63,5 +63,5 @@ fn requests_go_where_their_route_says() {
     let stats = rig.fresh_stats();
     let requests = |service: &str, at: SocketAddr| stats.services[service].endpoints[&at].requests;
     assert_eq!((requests("web", one.at), requests("other", two.at)), (31, 11));
-    assert_eq!(stats.services["web"].routes["shop/split"], 40);
+    assert_eq!(stats.services["web"].routes["shop/split"].requests, 40);
 }

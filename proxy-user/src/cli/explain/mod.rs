@@ -1,9 +1,12 @@
-//! `weir explain`: the decision for one packet.
+//! `weir explain`: the decision for one packet, or for one request of the L7 path.
+
+mod l7;
 
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 
+pub use self::l7::L7Args;
 use super::failure::Failure;
 use super::output::{Colour, Output};
 use super::reach::Daemon;
@@ -16,17 +19,17 @@ use crate::model::{Action, Protocol};
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
     /// Source address
-    #[arg(value_name = "SRC")]
-    pub source: IpAddr,
+    #[arg(value_name = "SRC", required_unless_present_any = L7)]
+    pub source: Option<IpAddr>,
     /// Destination address
-    #[arg(value_name = "DST")]
-    pub destination: IpAddr,
+    #[arg(value_name = "DST", required_unless_present_any = L7)]
+    pub destination: Option<IpAddr>,
     /// Protocol
-    #[arg(value_name = "PROTO", value_enum)]
-    pub protocol: ProtocolArg,
+    #[arg(value_name = "PROTO", value_enum, required_unless_present_any = L7)]
+    pub protocol: Option<ProtocolArg>,
     /// Destination port
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: u16,
+    #[arg(value_name = "PORT", required_unless_present_any = L7, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Source port [default: 40000]; the backend depends on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub sport: Option<u16>,
@@ -36,7 +39,13 @@ pub struct ExplainArgs {
     /// TCP: a packet of an established connection instead of its first
     #[arg(long)]
     pub established: bool,
+    /// A request instead of a packet
+    #[command(flatten)]
+    pub l7: L7Args,
 }
+
+/// What takes the place of a packet.
+const L7: [&str; 2] = ["l7", "bolt"];
 
 /// A protocol on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -47,26 +56,37 @@ pub enum ProtocolArg {
     Udp,
 }
 
-/// Explains a packet.
+/// Explains a packet, or a request.
 ///
 /// # Errors
 ///
 /// [`Failure::Usage`] when the addresses are of different families; what the daemon refuses.
 pub fn explain(args: &ExplainArgs, global: &Global, output: &Output) -> Result<(), Failure> {
-    if args.source.is_ipv4() != args.destination.is_ipv4() {
+    if let Some(query) = args.l7.query()? {
+        let daemon = Daemon::reach(global)?;
+        let answer = daemon.ask(daemon.client.explain_l7(&query))?;
+        return output.data(&answer, |answer| l7::text(answer, output));
+    }
+    let (Some(source), Some(destination), Some(protocol), Some(port)) =
+        (args.source, args.destination, args.protocol, args.port)
+    else {
+        return Err(Failure::Usage(
+            "a packet has SRC, DST, PROTO and PORT; a request is --l7 or --bolt".into(),
+        ));
+    };
+    if source.is_ipv4() != destination.is_ipv4() {
         return Err(Failure::Usage(format!(
-            "{} and {} are of different families; no packet can have both",
-            args.source, args.destination
+            "{source} and {destination} are of different families; no packet can have both"
         )));
     }
     let query = ExplainQuery {
-        source: args.source,
-        destination: args.destination,
-        protocol: match args.protocol {
+        source,
+        destination,
+        protocol: match protocol {
             ProtocolArg::Tcp => Protocol::Tcp,
             ProtocolArg::Udp => Protocol::Udp,
         },
-        port: args.port,
+        port,
         source_port: args.sport,
         interface: args.iface.clone(),
         established: args.established,

@@ -1,0 +1,239 @@
+//! The L7 decision for one request, explained by a snapshot: pure, and by the code that workers run.
+
+mod ask;
+mod endpoints;
+mod place;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use self::ask::Asked;
+pub use self::routes::routes;
+use super::codec::LocalReason;
+use super::route::{Asking, VirtualHosts, access, why_not};
+use super::snapshot::{Access, Action, Destination, Route, Service, Snapshot, VirtualHost};
+use super::stats::Stats;
+use crate::control::types::{
+    L7Answer, L7ExplainDestination, L7ExplainHost, L7ExplainRoute, L7ExplainService, L7Query,
+};
+
+/// Why nothing can be explained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum L7ExplainError {
+    /// The URL.
+    #[error("`{0}` is not of the form http://HOST[:PORT]/PATH with a method before it")]
+    Url(String),
+    /// A control character.
+    #[error("`{}` has control characters, which no request can have there", .0.escape_debug())]
+    Control(String),
+    /// More than the protocol can say.
+    #[error("the request cannot be written: {0}")]
+    Long(String),
+    /// No such service.
+    #[error("there is no L7 service {0}")]
+    UnknownService(String),
+    /// The named one speaks another protocol.
+    #[error("service {service} does not speak {codec}")]
+    OtherCodec {
+        /// Service.
+        service: String,
+        /// Protocol of the request.
+        codec: &'static str,
+    },
+    /// No service has the address.
+    #[error("no L7 service has {0}; a host name instead of an address leaves it open")]
+    NobodyAt(SocketAddr),
+    /// No service speaks the protocol.
+    #[error("no L7 service speaks {codec}")]
+    Nobody {
+        /// Protocol of the request.
+        codec: &'static str,
+    },
+    /// Several may be meant.
+    #[error("several services speak {codec}: {names}; say which with --service")]
+    Several {
+        /// Protocol of the request.
+        codec: &'static str,
+        /// The services.
+        names: String,
+    },
+}
+
+/// Says what becomes of a request. `stats` are the sums over so many `workers`, for endpoints that are left out for their
+/// failures.
+///
+/// # Errors
+/// [`L7ExplainError`]: the query cannot be read, or leaves open which service is meant.
+pub fn explain(
+    snapshot: &Snapshot,
+    stats: &Stats,
+    workers: u64,
+    query: &L7Query,
+) -> Result<L7Answer, L7ExplainError> {
+    let asked = Asked::of(query)?;
+    let (name, service, why) = place::find(snapshot, query.service.as_deref(), &asked)?;
+    let mut answer = L7Answer {
+        generation: snapshot.generation,
+        outcome: String::new(),
+        text: String::new(),
+        service: L7ExplainService {
+            name: name.to_owned(),
+            vip: service.vip.to_string(),
+            codec: asked.codec.name().to_owned(),
+            why,
+        },
+        access: None,
+        virtual_host: None,
+        routes: Vec::new(),
+        action: None,
+        destinations: Vec::new(),
+    };
+    let head = match asked.decode(service) {
+        Ok(head) => head,
+        Err(refusal) => {
+            refuse(&mut answer, refusal.reason, refusal.what);
+            return Ok(answer);
+        }
+    };
+    let asking =
+        Asking { codec: asked.codec, head: &head, message: &asked.message, peer: peer(query, service) };
+    if let Some(list) = &service.rules.access
+        && !admit(&mut answer, service, list, &asking)
+    {
+        return Ok(answer);
+    }
+    let hosts = snapshot.routes.services.get(name).map_or(&[][..], Vec::as_slice);
+    let found = if hosts.is_empty() { Ok(None) } else { route(&mut answer, hosts, &asking).map(Some) };
+    let route = match found {
+        Ok(route) => route,
+        Err(why) => {
+            refuse(&mut answer, LocalReason::NoRoute, why);
+            return Ok(answer);
+        }
+    };
+    answer.action =
+        Some(route.map_or_else(|| words::to_itself(service), |route| words::action(service, route)));
+    match route.map(|route| &route.action) {
+        Some(Action::Redirect { status, location }) => {
+            (answer.outcome, answer.text) =
+                ("redirect".into(), format!("weir answers {status} and sends the client to {location}."));
+        }
+        Some(Action::Direct { status, .. }) => {
+            (answer.outcome, answer.text) = ("direct".into(), format!("weir answers {status} itself."));
+        }
+        Some(Action::Forward(to)) if !to.is_empty() => forward(&mut answer, snapshot, stats, workers, to),
+        Some(Action::Forward(_)) | None => {
+            let itself = [Destination { service: name.to_owned(), weight: 1 }];
+            forward(&mut answer, snapshot, stats, workers, &itself);
+        }
+    }
+    Ok(answer)
+}
+
+/// Whom nothing is known of: a list has it that has everyone.
+fn peer(query: &L7Query, service: &Service) -> IpAddr {
+    let unknown = if service.vip.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    query.source.map_or(unknown, |source| source.to_canonical())
+}
+
+fn refuse(answer: &mut L7Answer, reason: LocalReason, why: &str) {
+    answer.outcome = reason.label().to_owned();
+    answer.text = format!("weir answers {} itself: {why}.", reason.http_status());
+}
+
+/// Whether the client may ask.
+fn admit(answer: &mut L7Answer, service: &Service, list: &Access, asking: &Asking<'_>) -> bool {
+    let client = access::client(list, &service.rules.trusted, asking);
+    let allowed = access::allows(list, &service.rules.trusted, asking);
+    let what = if allowed { "allowed" } else { "denied" };
+    let by = match (client, client.and_then(|client| access::rule_of(list, client))) {
+        (None, _) => format!(
+            "header {} of a trusted peer is missing or says no address",
+            list.header.as_deref().unwrap_or_default()
+        ),
+        (Some(client), Some(place)) => format!("rule {} has {client}", place + 1),
+        (Some(client), None) => format!("no rule has {client}, the default decides"),
+    };
+    answer.access = Some(format!("{what}: {by}"));
+    if !allowed {
+        refuse(answer, LocalReason::Denied, "its access rules deny the client");
+    }
+    allowed
+}
+
+/// The route of a request, with those before it; why there is none.
+fn route<'a>(
+    answer: &mut L7Answer,
+    hosts: &'a [VirtualHost],
+    asking: &Asking<'_>,
+) -> Result<&'a Route, &'static str> {
+    let compiled = VirtualHosts::compile(hosts);
+    let host =
+        compiled.chosen(asking).and_then(|place| hosts.get(place)).ok_or("no virtual host has the host")?;
+    answer.virtual_host = Some(L7ExplainHost {
+        name: host.name.clone(),
+        host: String::from_utf8_lossy(asking.host()).into_owned(),
+        hosts: host.hosts.clone(),
+    });
+    for route in &host.routes {
+        let why = why_not(&route.matches, asking);
+        let taken = why.is_none();
+        let why = why.unwrap_or_else(|| match super::route::conditions(&route.matches) {
+            none if none.is_empty() => "it has every request".to_owned(),
+            all => all.join(", "),
+        });
+        answer.routes.push(L7ExplainRoute { name: format!("{}/{}", host.name, route.name), taken, why });
+        if taken {
+            return Ok(route);
+        }
+    }
+    Err("no route of the virtual host matches")
+}
+
+fn forward(answer: &mut L7Answer, snapshot: &Snapshot, stats: &Stats, workers: u64, to: &[Destination]) {
+    let weight_sum = to.iter().map(|to| u64::from(to.weight)).sum();
+    for to in to {
+        let service = snapshot.services.get(&to.service);
+        answer.destinations.push(L7ExplainDestination {
+            service: to.service.clone(),
+            weight: u64::from(to.weight),
+            weight_sum,
+            balance: service.map_or_else(
+                || "there is no such service".to_owned(),
+                |service| words::balance(&service.rules.balance),
+            ),
+            endpoints: service
+                .map(|service| endpoints::of(service, stats.services.get(&to.service), workers))
+                .unwrap_or_default(),
+        });
+    }
+    let chosen = answer.destinations.iter().filter(|to| to.weight > 0);
+    let dead: Vec<_> = chosen
+        .clone()
+        .filter(|to| !to.endpoints.iter().any(|endpoint| endpoint.takes))
+        .map(|to| to.service.as_str())
+        .collect();
+    let names: Vec<_> = chosen.map(|to| to.service.as_str()).collect();
+    if dead.len() == names.len() {
+        let why = if names.is_empty() {
+            "all destinations have weight 0".to_owned()
+        } else {
+            format!("{} has no endpoint that takes requests", dead.join(", "))
+        };
+        refuse(answer, LocalReason::NoUpstream, &why);
+        return;
+    }
+    let part = match dead.as_slice() {
+        [] => String::new(),
+        dead => format!(" (its share for {} gets 503: no endpoint there takes requests)", dead.join(", ")),
+    };
+    answer.text = format!("It goes to an endpoint of {}{part}.", names.join(" or "));
+    answer.outcome = "forward".to_owned();
+}

@@ -1,0 +1,81 @@
+//! Actions and balancing in words, as `weir l7 routes` and `weir explain` show them.
+
+use std::time::Duration;
+
+use crate::control::types::L7Action;
+use crate::l7::snapshot::{Action, Balance, Destination, HashBy, HeaderChange, Retry, Route, Service};
+
+/// What becomes of a route's requests.
+#[must_use]
+pub(super) fn action(service: &Service, route: &Route) -> L7Action {
+    let changes = |changes: &[HeaderChange]| changes.iter().map(change).collect();
+    L7Action {
+        action: match &route.action {
+            Action::Forward(to) if to.is_empty() => "forward to the service itself".to_owned(),
+            Action::Forward(to) => format!("forward to {}", shares(to)),
+            Action::Redirect { status, location } => format!("redirect {status} to {location}"),
+            Action::Direct { status, body } => format!("direct {status}, {} bytes", body.len()),
+        },
+        request_headers: changes(&route.request_headers),
+        response_headers: changes(&route.response_headers),
+        ..of_service(service, route.timeout, &route.retry)
+    }
+}
+
+/// The action of a service without routes.
+#[must_use]
+pub(super) fn to_itself(service: &Service) -> L7Action {
+    let action = "forward to the service itself".to_owned();
+    L7Action { action, ..of_service(service, None, &Retry::default()) }
+}
+
+fn of_service(service: &Service, timeout: Option<Duration>, retry: &Retry) -> L7Action {
+    L7Action {
+        action: String::new(),
+        timeout_ms: timeout.or(service.timeouts.request).map(millis),
+        retries: retry.tries,
+        retry_budget_percent: retry.budget_percent,
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+    }
+}
+
+fn shares(to: &[Destination]) -> String {
+    let one = |to: &Destination| format!("{} (weight {})", to.service, to.weight);
+    to.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn change(change: &HeaderChange) -> String {
+    match change {
+        HeaderChange::Set(name, value) => format!("set {name}: {value}"),
+        HeaderChange::Add(name, value) => format!("add {name}: {value}"),
+        HeaderChange::Remove(name) => format!("remove {name}"),
+    }
+}
+
+/// How an endpoint is chosen.
+#[must_use]
+pub(super) fn balance(balance: &Balance) -> String {
+    match balance {
+        Balance::LeastRequest => "least request of two".to_owned(),
+        Balance::RoundRobin => "weighted round robin".to_owned(),
+        Balance::Maglev(HashBy::Source) => "maglev by the client's address".to_owned(),
+        Balance::Maglev(HashBy::Header(name)) => format!("maglev by header {name}"),
+    }
+}
+
+/// The codec, or those that are detected among.
+#[must_use]
+pub(super) fn codec(service: &Service) -> String {
+    if service.rules.detect.is_empty() {
+        return service.codec.clone();
+    }
+    let fallback = if service.rules.fallback { ", else tcp" } else { "" };
+    format!("one of {}{fallback}", service.rules.detect.join(", "))
+}
+
+/// Milliseconds, up to the largest number.
+#[must_use]
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
