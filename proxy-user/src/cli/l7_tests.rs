@@ -14,7 +14,7 @@ fn the_status_names_workers_and_services() {
         "\
 1/2 workers serve  generation 1  connections 5
 WORKER  PID  STATE     GEN  CONNS  ACTIVE  RESTARTS  TROUBLE
-0       100  serving     1      3       1         0
+0       100  serving     1      3       1         1
 1         -  down        -      0       0         2  worker 1 has ended (signal: 9)
 -       102  draining    -      2       0         0
 
@@ -45,8 +45,8 @@ fn connections_are_lines() {
     assert_eq!(
         connections(&found),
         "\
-WORKER  CLIENT           SERVICE  CODEC  STATE  UPSTREAM        AGE   REQUESTS  ACTIVE     IN  OUT
-1       192.0.2.7:40000  shop     http1  busy   10.0.0.21:8080  1m5s     1.50k       1  90.0k   12
+WORKER  CLIENT           SERVICE  CODEC  STATE  UPSTREAM         AGE  REQUESTS  ACTIVE   IN  OUT
+1       192.0.2.7:40000  shop     http1  busy   10.0.0.21:8080  1m5s      1.5k       1  90k   12
 "
     );
 }

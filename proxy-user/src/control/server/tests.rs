@@ -17,6 +17,9 @@ use crate::control::types::{
 };
 use crate::model::{Action, AdminState, Origin, Protocol};
 
+#[path = "l7_tests.rs"]
+mod l7;
+
 struct Server {
     client: Client,
     path: PathBuf,
