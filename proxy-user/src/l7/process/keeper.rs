@@ -70,6 +70,7 @@ impl Shared {
     pub(super) fn let_go(&self, life: Life, patience: Duration) {
         let (stop, books) = (self.stop.clone(), self.books.clone());
         let pid = life.number();
+        books.with(|ledger| ledger.listen(pid));
         let parting = async move {
             life.part(patience, stop, |stats| books.with(|ledger| ledger.report(pid, stats))).await;
             books.with(|ledger| ledger.end(pid));

@@ -22,6 +22,11 @@ impl Ledger {
         self.last.insert(pid, Stats::default());
     }
 
+    /// Listens to a process, if nobody does yet.
+    pub fn listen(&mut self, pid: i32) {
+        self.last.entry(pid).or_default();
+    }
+
     /// A report. One of a process that has not begun is left out.
     pub fn report(&mut self, pid: i32, stats: Stats) {
         if let Some(before) = self.last.get_mut(&pid) {
