@@ -2,6 +2,7 @@
 //! registries; beyond a bound they have no series of their own, and a gauge says how many those are.
 
 use super::{Buckets, Family, Labels, Value, counter, gauge, histogram};
+use crate::l7::codec::LocalReason;
 use crate::l7::process::observer::Observer;
 use crate::l7::process::workers::WorkerView;
 use crate::l7::stats::{Answers, EndpointStats, RouteStats, ServiceStats, Stats};
@@ -46,10 +47,11 @@ fn of_services(stats: &Stats) -> Vec<Family> {
             .map(|(direction, count)| (with(&labels, "direction", direction), Value::Whole(count)))
     });
     let local = all().flat_map(|(labels, one)| {
-        one.reasons
-            .iter()
-            .map(|(reason, count)| (with(&labels, "reason", reason), Value::Whole(*count)))
-            .collect::<Vec<_>>()
+        // The closed list, whatever a worker reports.
+        let counts = LocalReason::ALL.map(LocalReason::label).map(|reason| (reason, one.reasons.get(reason)));
+        counts
+            .into_iter()
+            .filter_map(move |(reason, count)| Some((with(&labels, "reason", reason), Value::Whole(*count?))))
     });
     vec![
         gauge("weir_l7_connections_active", "Clients' connections now", of(|one| one.active)),

@@ -74,7 +74,6 @@ async fn names_are_pinned() {
         "weir_l7_request_duration_seconds_sum{service=\"shop\"} 0.012",
         "weir_l7_route_requests_total{service=\"shop\",route=\"front/lane\"} 40",
         "weir_l7_upstream_requests_total{service=\"shop\",upstream=\"10.0.0.21:8080\"} 40",
-        "weir_l7_upstreams_without_series 0",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }

@@ -17,6 +17,7 @@ mod flood;
 mod l7;
 #[cfg(test)]
 mod l7_bed;
+#[cfg(test)]
 mod l7_seen;
 #[cfg(test)]
 mod links;

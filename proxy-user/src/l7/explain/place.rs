@@ -33,12 +33,19 @@ pub(super) fn find<'a>(
         return Ok((name, service, format!("it has {address}")));
     }
     let speakers: Vec<_> = snapshot.services.iter().filter(|(_, service)| speaks(service, codec)).collect();
+    let port = port(&asked.authority);
+    let listening: Vec<_> = speakers.iter().copied().filter(|(_, service)| listens(service, port)).collect();
+    // A port that nobody has says nothing.
+    let (speakers, port) = if listening.is_empty() { (speakers, None) } else { (listening, port) };
     let host = bare(&asked.authority);
     let hosting: Vec<_> =
         speakers.iter().copied().filter(|(name, _)| names_host(snapshot, name, host)).collect();
     match (speakers.as_slice(), hosting.as_slice()) {
         ([], _) => Err(L7ExplainError::Nobody { codec }),
-        ([(name, service)], _) => Ok((name, service, format!("it alone speaks {codec}"))),
+        ([(name, service)], _) => match port {
+            Some(port) => Ok((name, service, format!("it alone speaks {codec} at port {port}"))),
+            None => Ok((name, service, format!("it alone speaks {codec}"))),
+        },
         (_, [(name, service)]) => Ok((name, service, format!("it alone has a virtual host for {host}"))),
         (several, _) => {
             let names = several.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -50,6 +57,10 @@ pub(super) fn find<'a>(
 fn speaks(service: &Service, codec: &str) -> bool {
     let detect = &service.rules.detect;
     if detect.is_empty() { service.codec == codec } else { detect.iter().any(|one| one == codec) }
+}
+
+fn listens(service: &Service, port: Option<u16>) -> bool {
+    port.is_none_or(|port| [port, 0].contains(&service.vip.port()))
 }
 
 fn names_host(snapshot: &Snapshot, service: &str, host: &str) -> bool {
@@ -67,6 +78,10 @@ fn address(authority: &str) -> Option<SocketAddr> {
     let with_port = || authority.parse().ok();
     let bare = || authority.trim_matches(['[', ']']).parse::<IpAddr>().ok();
     with_port().or_else(|| Some(SocketAddr::new(bare()?, HTTP)))
+}
+
+fn port(authority: &str) -> Option<u16> {
+    authority.rsplit_once(':')?.1.parse().ok()
 }
 
 fn bare(authority: &str) -> &str {

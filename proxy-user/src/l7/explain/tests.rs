@@ -48,6 +48,7 @@ fn snapshot() -> Snapshot {
         ],
     );
     let next = service("198.51.100.11:80", "http1", &[endpoint("10.0.1.1:8080", 100, Down)]);
+    let side = service("198.51.100.11:8081", "http1", &[]);
     let calls = service("198.51.100.12:12200", "bolt", &[endpoint("10.0.2.1:12200", 100, Active)]);
     let lane = HeaderMatch { name: "x-lane".into(), value: TextMatch::Exact("b".into()) };
     let shop = VirtualHost {
@@ -96,7 +97,13 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         generation: 9,
-        services: [("web".into(), web), ("next".into(), next), ("calls".into(), calls)].into(),
+        services: [
+            ("web".into(), web),
+            ("next".into(), next),
+            ("side".into(), side),
+            ("calls".into(), calls),
+        ]
+        .into(),
         routes: Routes { services: [("web".into(), vec![shop]), ("calls".into(), vec![rpc])].into() },
         ..Snapshot::default()
     }
@@ -187,6 +194,7 @@ fn the_service_is_found_or_asked_for() {
     let fails = |query: &L7Query| explain(&snapshot(), &Stats::default(), 2, query).unwrap_err();
     assert_eq!(ask(&http("http://198.51.100.11/")).service.why, "it has 198.51.100.11:80");
     assert_eq!(ask(&query("next")).service.name, "next");
+    assert_eq!(ask(&http("http://x:8081/")).service.why, "it alone speaks http1 at port 8081");
     assert_eq!(
         fails(&http("http://198.51.100.9/")),
         L7ExplainError::NobodyAt("198.51.100.9:80".parse().unwrap())
@@ -274,5 +282,5 @@ fn routes_are_shown_as_they_are_ordered() {
     let inside = &web.virtual_hosts[0].routes[4];
     assert_eq!(inside.matches, ["path begins with `/in`", "source in 10.0.0.0/8"]);
     assert_eq!(inside.does.action, "forward to the service itself");
-    assert_eq!(routes(&snapshot(), None).len(), 3);
+    assert_eq!(routes(&snapshot(), None).len(), 4);
 }

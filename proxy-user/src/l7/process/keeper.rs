@@ -227,6 +227,8 @@ fn pass_on(worker: u32, mut listed: Listed, asked: &mut VecDeque<Asked>) {
     if let Some(place) = asked.iter().position(|asked| asked.question.id == listed.id)
         && let Some(asked) = asked.remove(place)
     {
+        let most = usize::try_from(asked.question.limit).unwrap_or(usize::MAX);
+        listed.connections.truncate(most);
         // Who asked may have gone.
         let _ = asked.answers.try_send((worker, listed));
     }
