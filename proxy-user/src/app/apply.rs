@@ -128,6 +128,7 @@ impl Kernel {
             limits: self.limits,
             cache_budget: CACHE_BUDGET,
             keep_acl: acl == Acl::Same && self.acl_in_force,
+            known: &self.names,
         };
         plan::plan(&input, &self.installed)
             .map_err(|error| Refusal::new(Code::LimitExceeded, error.to_string()))

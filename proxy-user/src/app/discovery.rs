@@ -48,6 +48,8 @@ pub(super) struct Discovery {
     /// Connections of the process before, for registries that have not begun yet.
     parcels: Parcels,
     shown: Arc<Snapshot>,
+    /// What was written down last.
+    kept: Arc<Snapshot>,
 }
 
 /// A registry whose driver runs.
@@ -100,6 +102,7 @@ impl Discovery {
             checker,
             parcels,
             shown: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -152,13 +155,33 @@ impl Discovery {
         }
     }
 
-    /// Takes in what was heard and what follows closely, so that a burst makes one plan.
-    pub(super) async fn absorb(&mut self, first: Heard) {
-        self.take(first);
+    /// Takes in what was heard and what follows closely, so that a burst makes one plan. The addresses in it are told to
+    /// `named` before they have been judged.
+    pub(super) fn absorb(&mut self, first: Heard, mut named: impl FnMut(Vec<IpAddr>)) {
         let end = Instant::now() + LONGEST_BURST;
-        while let Ok(heard) = timeout_at(end.min(Instant::now() + QUIET), self.next()).await {
-            self.take(heard);
+        let (mut heard, mut addrs) = (Some(first), Vec::new());
+        while let Some(some) = heard {
+            if let Heard::Report(_, Report::Event(Event::Reset { set, .. } | Event::Add { set, .. })) = &some
+                && addrs.len() + set.endpoints.len() <= MOST_NAMED
+            {
+                addrs.extend(set.endpoints.iter().map(|endpoint| endpoint.addr.addr));
+            }
+            self.take(some);
+            heard = self.ready();
+            if heard.is_none() && Instant::now() < end {
+                named(std::mem::take(&mut addrs));
+                // The runtime's timers are no finer than a millisecond, which is much of what a push may take.
+                std::thread::sleep(QUIET);
+                heard = self.ready();
+            }
         }
+        named(addrs);
+    }
+
+    /// The next that waits already.
+    fn ready(&mut self) -> Option<Heard> {
+        let report = self.reports.try_recv().map(|(registry, report)| Heard::Report(registry, report));
+        report.or_else(|_| self.verdicts.try_recv().map(Heard::Verdict)).ok()
     }
 
     fn take(&mut self, heard: Heard) {
@@ -197,19 +220,26 @@ impl Discovery {
     /// What is known now, if it is not what was answered last.
     pub(super) fn tick(&mut self) -> Option<Arc<Snapshot>> {
         self.pool.tick(Now::clock());
+        let snapshot = self.pool.snapshot();
+        if Arc::ptr_eq(&snapshot, &self.shown) {
+            return None;
+        }
+        self.shown = snapshot.clone();
+        Some(snapshot)
+    }
+
+    /// Writes down what has changed, for people and for the next start. After it is in force: flows wait for that.
+    pub(super) fn record(&mut self) {
         for change in self.pool.take_changes() {
             self.journal.change(&change);
             if let What::Held(hold) = &change.what {
                 self.metrics.discovery().hold(&change.service, hold.why);
             }
         }
-        let snapshot = self.pool.snapshot();
-        if Arc::ptr_eq(&snapshot, &self.shown) {
-            return None;
+        if !Arc::ptr_eq(&self.shown, &self.kept) {
+            self.kept = self.shown.clone();
+            self.keeper.keep(self.pool.remembered());
         }
-        self.shown = snapshot.clone();
-        self.keeper.keep(self.pool.remembered());
-        Some(snapshot)
     }
 
     /// When to look again without having heard anything.
@@ -372,9 +402,11 @@ fn targets(desired: &Desired, snapshot: &Snapshot) -> Targets {
 /// Reports that may wait for the loop.
 const QUEUE: usize = 1_024;
 /// A burst has ended when nothing comes for so long,
-const QUIET: Duration = Duration::from_millis(1);
+const QUIET: Duration = Duration::from_micros(200);
 /// and is cut after this time.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
+/// Addresses of a burst that are told before they have been judged: of a set without measure the most will be refused.
+const MOST_NAMED: usize = 16_384;
 /// How long a registry may take to answer a withdrawal.
 const WITHDRAW_TIME: Duration = Duration::from_secs(3);
 /// How long consumers may take to hear of it: SOFARegistry pushes within two seconds.

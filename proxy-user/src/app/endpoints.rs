@@ -1,6 +1,7 @@
 //! What discovery finds, put in force: laid over the merged state, planned, written, and asked for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,11 @@ use crate::control::types::{AcceptAnswer, Code, SyncAnswer};
 use crate::kernel::write::Written;
 use crate::model::{Desired, Service};
 
-/// How long a change waits for the ways to backends that a registry has just named.
+/// How long a change waits for the routes to backends that a registry has just named,
 const FOUND_WAYS: Duration = Duration::from_millis(100);
+/// and for their MAC addresses: where one is missing the ring is right all the same, and one dead neighbour must not hold up
+/// the others.
+const FOUND_NEIGHBOURS: Duration = Duration::from_millis(20);
 /// Services that are left as they were, at most, to make room for the others.
 const MOST_SET_BACK: usize = 64;
 
@@ -57,16 +61,29 @@ impl Laid {
 impl Daemon {
     /// A registry or a health check has said something.
     pub(super) async fn heard(&mut self, heard: Heard) {
-        self.discovery.absorb(heard).await;
-        self.follow_endpoints().await;
+        let mut fresh = BTreeSet::new();
+        self.discovery.absorb(heard, |named| {
+            // The ways to them are looked up while they are being judged.
+            self.backends.send_if_modified(|tracked| {
+                let before = fresh.len();
+                fresh.extend(named.into_iter().filter(|addr| tracked.insert(*addr)));
+                fresh.len() != before
+            });
+        });
+        self.follow(fresh).await;
     }
 
     /// Puts in force what discovery knows now, if that is new.
     pub(super) async fn follow_endpoints(&mut self) {
+        self.follow(BTreeSet::new()).await;
+    }
+
+    /// Puts in force what discovery knows now, if that is new. The ways to `asked` are being looked up.
+    async fn follow(&mut self, asked: BTreeSet<IpAddr>) {
         if let Some(snapshot) = self.discovery.tick() {
             let before = self.state.laid.again(&snapshot, &self.state.api);
             if before != self.state.laid.merged.desired.services {
-                self.learn_ways(&self.state.laid.merged, FOUND_WAYS).await;
+                self.learn_ways(&self.state.laid.merged, asked, FOUND_WAYS, FOUND_NEIGHBOURS).await;
                 let begun = snapshot.received;
                 match self.apply_apart(&before).await {
                     Ok(written) => self.measure(begun, written),
@@ -76,6 +93,7 @@ impl Daemon {
                 }
             }
         }
+        self.discovery.record();
         self.want_endpoints();
         self.publish();
     }
@@ -135,15 +153,22 @@ impl Daemon {
 
     /// Learns the ways to backends that are new: a ring made without them would be made again a moment later, and flows
     /// begun in between would have to be remembered one by one.
-    pub(super) async fn learn_ways(&self, merged: &Merged, patience: Duration) {
+    pub(super) async fn learn_ways(
+        &self,
+        merged: &Merged,
+        asked: BTreeSet<IpAddr>,
+        routes: Duration,
+        neighbours: Duration,
+    ) {
         let mut fresh = start::backend_addresses(&merged.desired);
         self.backends.send_if_modified(|tracked| {
-            fresh.retain(|addr| !tracked.contains(addr));
+            fresh.retain(|addr| !tracked.contains(addr) || asked.contains(addr));
+            let before = tracked.len();
             tracked.extend(&fresh);
-            !fresh.is_empty()
+            tracked.len() != before
         });
         if !fresh.is_empty() {
-            start::wait_for_ways(&self.follower, &fresh, patience).await;
+            start::wait_for_ways(&self.follower, &fresh, routes, neighbours).await;
         }
     }
 

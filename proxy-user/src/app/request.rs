@@ -119,7 +119,7 @@ impl Daemon {
     async fn put(&mut self, merged: Merged, api: &ApiState, number: Number) -> Result<Before, Refusal> {
         let pool = self.discovery.pool.clone();
         let laid = self.lay_over(merged, api);
-        self.learn_ways(&laid.merged, NEW_WAYS).await;
+        self.learn_ways(&laid.merged, Default::default(), NEW_WAYS, NEW_WAYS).await;
         let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool };
         match self.apply_desired(number).await {
             Ok(_) => Ok(before),

@@ -89,7 +89,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
 
     let (backends, tracked) = watch::channel(backend_addresses(&laid.merged.desired));
     let follower = NextHops::follow(tracked)?;
-    wait_for_ways(&follower, &backend_addresses(&laid.merged.desired), FIRST_WAYS).await;
+    wait_for_ways(&follower, &backend_addresses(&laid.merged.desired), FIRST_WAYS, FIRST_WAYS).await;
 
     let desired = Arc::new(laid.merged.desired.clone());
     let now = Timestamp::now();
@@ -227,16 +227,21 @@ pub(super) fn backend_addresses(desired: &Desired) -> BTreeSet<IpAddr> {
 
 /// Waits until the way to every backend is known, or it is clear that it will not be soon: a restart must not make
 /// backends unresolved that the data path already reaches.
-pub(super) async fn wait_for_ways(follower: &NextHops, wanted: &BTreeSet<IpAddr>, patience: Duration) {
+pub(super) async fn wait_for_ways(
+    follower: &NextHops,
+    wanted: &BTreeSet<IpAddr>,
+    routes: Duration,
+    neighbours: Duration,
+) {
     let mut ways = follower.ways();
+    let routed = ways.wait_for(|ways| wanted.iter().all(|addr| ways.contains_key(addr)));
+    if tokio::time::timeout(routes, routed).await.is_err() {
+        return;
+    }
     let known = ways.wait_for(|ways| {
-        wanted.iter().all(|addr| match ways.get(addr) {
-            Some(Ok(hop)) => hop.dst_mac.is_some(),
-            Some(Err(_)) => true,
-            None => false,
-        })
+        wanted.iter().all(|addr| !matches!(ways.get(addr), Some(Ok(hop)) if hop.dst_mac.is_none()))
     });
-    let _ = tokio::time::timeout(patience, known).await;
+    let _ = tokio::time::timeout(neighbours, known).await;
 }
 
 /// The source-NAT ports to use where the configuration says nothing, after what it says has been checked.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_common::{
@@ -35,8 +36,8 @@ pub(super) struct Target {
     pub destinations: BTreeMap<Addr, DestinationValue>,
     /// Services.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
-    /// Blocks of all rings.
-    pub rings: BTreeMap<u32, RingBlock>,
+    /// Rings by their first block.
+    pub rings: BTreeMap<u32, Arc<[RingBlock]>>,
     /// Backend slots in use.
     pub backends: BTreeMap<u16, BackendValue>,
     /// Source-NAT pool.
@@ -78,6 +79,7 @@ pub(super) fn target(input: &Input<'_>, installed: &Installed) -> Result<Target,
         clock: input.clock,
         settle_ticks: ticks(desired.timeouts.settle, input.clock.hz),
         installed,
+        known: input.known,
         slots: BackendSlots::new(installed, limits.backends),
         blocks: FreeBlocks::new(installed, limits.ring_blocks),
         blocks_wanted: 0,

@@ -1,6 +1,7 @@
 //! What is in the maps, decoded: the planner's starting point, always read from the kernel and never remembered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use proxy_common::{
@@ -19,8 +20,8 @@ pub struct Installed {
     pub destinations: BTreeMap<Addr, DestinationValue>,
     /// `weir_services`.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
-    /// Blocks of `weir_rings` that a service's ring word covers.
-    pub rings: BTreeMap<u32, RingBlock>,
+    /// Rings in `weir_rings` that services' ring words cover, by their first block.
+    pub rings: BTreeMap<u32, Arc<[RingBlock]>>,
     /// Slots of `weir_backends` that are not free.
     pub backends: BTreeMap<u16, BackendValue>,
     /// Generation of each free slot of `weir_backends` that was used before, so that it is not used again.

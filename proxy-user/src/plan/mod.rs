@@ -30,10 +30,12 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_common::{BackendValue, ServiceKey, limits};
 
+pub use blocks::covered;
 pub use installed::Installed;
 pub use problem::{PlanError, Trouble, Warning, What};
 pub use step::Step;
@@ -60,6 +62,9 @@ pub struct Input<'a> {
     /// The ACL's lists are those that were installed by the last plan: leave its tables alone. Saves flattening a large
     /// ACL again when only a next hop or a backend changed.
     pub keep_acl: bool,
+    /// Of the last plan, or empty. Says nothing that the plan depends on: rings whose backends and weights have not changed
+    /// are taken from it instead of being built again.
+    pub known: &'a Names,
 }
 
 /// The data path's time.
@@ -134,10 +139,8 @@ pub struct ServiceNumbers {
     pub key: ServiceKey,
     /// Index into its counters and budget.
     pub id: u16,
-    /// Length of its ring in slots, 0 if no backend can take new flows.
-    pub ring_length: u32,
-    /// Digest of its ring ([`maglev::Maglev::digest`]), 0 without one.
-    pub ring_digest: u64,
+    /// Its ring; none if no backend can take new flows.
+    pub ring: Option<Arc<maglev::Maglev>>,
     /// Backend slots.
     pub backends: BTreeMap<BackendAddr, u16>,
 }

@@ -1,5 +1,7 @@
 //! A plan's steps: each is one write that leaves the data path consistent.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use proxy_common::{
     AclClass, Addr, BackendValue, ConfigValue, DestinationValue, RingBlock, ServiceKey, ServiceValue,
@@ -53,12 +55,12 @@ pub enum Step {
         /// Value. A free slot keeps its generation.
         value: BackendValue,
     },
-    /// Write a block of ring slots.
+    /// Write a ring, which nothing points at yet.
     SetRing {
-        /// Block.
-        block: u32,
-        /// Value.
-        value: RingBlock,
+        /// First block.
+        first: u32,
+        /// All of them.
+        blocks: Arc<[RingBlock]>,
     },
     /// Write a word of the destination filter.
     SetFilter {
