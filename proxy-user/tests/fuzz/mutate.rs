@@ -12,7 +12,8 @@ pub(crate) fn mutate(rng: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
             1 => drop(bytes.drain(at..end)),
             2 => {
                 // Again and again: deep nesting, long lists.
-                let piece = bytes[at..end].repeat(rng.usize(1..20));
+                let times = if rng.u8(..8) == 0 { 1_000 } else { 20 };
+                let piece = bytes[at..end].repeat(rng.usize(1..times));
                 bytes.splice(at..at, piece);
             }
             3 => {
@@ -21,7 +22,8 @@ pub(crate) fn mutate(rng: &mut fastrand::Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
                 bytes.splice(at.., other[from..].iter().copied());
             }
             4 => {
-                let noise: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(rng.usize(..9)).collect();
+                let count = rng.usize(..9);
+                let noise: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(count).collect();
                 bytes.splice(at..at, noise);
             }
             5 => {

@@ -15,15 +15,24 @@ pub(crate) struct Target {
     pub(crate) corpus: fn() -> Vec<Vec<u8>>,
     /// How many times its size an input may cost.
     pub(crate) factor: usize,
+    /// What any input may cost beside, in bytes: buffers, texts of errors.
+    pub(crate) free: usize,
 }
 
+/// As DEFLATE packs at best, 1:1032; and a zstd window of at most 8 MiB, which is taken at once.
+#[cfg(feature = "sofa")]
+const PUSH: Target =
+    Target { free: 24 << 20, factor: 1_100, ..target("sofa-push", registry::sofa::fuzz_push, || frames(false)) };
+/// TOML's tables: two bytes begin one.
+const FILE: Target = Target { factor: 1_000, ..target("file", registry::file::fuzz, files) };
+
 const fn target(name: &'static str, entry: fn(&[u8]), corpus: fn() -> Vec<Vec<u8>>) -> Target {
-    Target { name, entry, corpus, factor: 100 }
+    Target { name, entry, corpus, factor: 100, free: 8 << 10 }
 }
 
 pub(crate) const TARGETS: &[Target] = &[
     target("endpoint", registry::endpoint::fuzz, endpoints),
-    target("file", registry::file::fuzz, files),
+    FILE,
     target("health", health::fuzz, http),
     target("bolt-frame", bolt_frame, || frames(true)),
     target("bolt", codec::bolt, || with_seed(frames(true))),
@@ -35,7 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     #[cfg(feature = "etcd")]
     target("etcd", registry::etcd::fuzz, values),
     #[cfg(feature = "sofa")]
-    target("sofa-push", registry::sofa::fuzz_push, || frames(false)),
+    PUSH,
 ];
 
 /// Every part of a frame is within it, and what says that it is well is.

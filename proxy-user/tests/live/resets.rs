@@ -3,6 +3,7 @@
 //! SYN which reaches its stack is answered with one.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proxy_user::lab::http::{Get, HttpServer};
@@ -30,6 +31,10 @@ fn a_syn_to_a_live_vip_is_never_answered_with_a_reset() {
         }
         let mut found: Vec<_> = (1..=2).map(|n| Some(found_server(bed, n))).collect();
         let sniffer = Sniffer::start(bed);
+        for family in FAMILIES {
+            let bound = run_in(&bed.weir, || UdpSocket::bind(family.vip_at(0))).unwrap();
+            assert!(bound.is_ok(), "the host has no VIP");
+        }
 
         // What it looks for is seen when it is there.
         let closed = bed.get(Family::V4.client(), Family::V4.vip_at(CLOSED)).unwrap_err();

@@ -20,7 +20,7 @@ use crate::wait::wait_until;
 fn a_registration_outlives_a_restart_by_systemd() {
     bed(1, |bed| {
         if let Some(registry) = SofaRegistry::shared()
-            && let Some(systemd) = Systemd::start(bed, PACKAGED)
+            && let Some(systemd) = Systemd::start(bed, Path::new(PACKAGED))
         {
             restarts_keep_the_registration(bed, registry, "stored.systemd", systemd);
         }
