@@ -92,13 +92,15 @@ impl Source for Names {
         true
     }
 
-    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) {
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
         let mut records: BTreeSet<_> = entries.iter().filter_map(|entry| record(entry)).collect();
         let said: Vec<String> = records.iter().map(|address| format!("{address}:80")).collect();
         passed(&said);
-        let strangers = (0..count.min(MOST)).map(|n| Ipv4Addr::from(0x7f01_0000 + u32::try_from(n).unwrap()));
+        let count = count.min(MOST);
+        let strangers = (0..count).map(|n| Ipv4Addr::from(0x7f01_0000 + u32::try_from(n).unwrap()));
         records.extend(strangers);
         self.change(records);
+        count
     }
 
     fn fail(&mut self, time: Duration) {

@@ -1,5 +1,6 @@
 //! Registries that die, freeze, lose their data and lie, in an order drawn from a seed, with traffic through the VIP all
-//! the while. `WEIR_NEMESIS_SEED` replays one; `WEIR_NEMESIS_SECONDS` makes it longer.
+//! the while. `WEIR_NEMESIS_SEED` replays one; `WEIR_NEMESIS_SECONDS` makes it longer,
+//! `WEIR_NEMESIS_ONLY` keeps to events with this in their names.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use proxy_user::registry::source::MAX_ENDPOINTS;
 use crate::bed::{Bed, bed};
 use crate::meddler::Mischief;
 use crate::sources::{EtcdKeys, Json, Sofa, Source};
-use crate::trial::{Checker, Shared, Traffic, VIP, eligible, lock};
+use crate::trial::{Checker, Shared, Traffic, VIP, eligible, has_seen, lock};
 use crate::wait::wait_until;
 
 #[test]
@@ -97,6 +98,7 @@ const DECK: [Ill; 19] = {
 fn run(bed: &Bed, mut source: Box<dyn Source>) {
     let seed = setting("WEIR_NEMESIS_SEED").unwrap_or_else(|| fastrand::u64(..));
     let length = Duration::from_secs(setting("WEIR_NEMESIS_SECONDS").unwrap_or(20));
+    let only = std::env::var("WEIR_NEMESIS_ONLY").unwrap_or_default();
     println!("nemesis: WEIR_NEMESIS_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut servers: Vec<_> = (1..=BACKENDS).map(|n| Some(serve(bed, n))).collect();
@@ -116,7 +118,7 @@ fn run(bed: &Bed, mut source: Box<dyn Source>) {
     let mut deck = Vec::new();
     while Instant::now() < end {
         if deck.is_empty() {
-            deck = DECK.to_vec();
+            deck = DECK.iter().filter(|ill| format!("{ill:?}").contains(&only)).copied().collect();
             rng.shuffle(&mut deck);
         }
         let event = deck.pop().unwrap();
@@ -150,8 +152,11 @@ fn run(bed: &Bed, mut source: Box<dyn Source>) {
                 lock(&shared).dies(&all[victim], false);
             }
             Ill::Crowded => {
-                source
+                let count = source
                     .crowd(&all, MAX_ENDPOINTS - BACKENDS, &mut |entries| lock(&shared).publish(entries));
+                let begun = Instant::now();
+                wait_until("the crowd is seen", SETTLED, || has_seen(&bed.places(), count));
+                println!("nemesis: {count} more seen after {:?}", begun.elapsed());
             }
             Ill::Failing => source.fail(pause),
             Ill::Meddled(mischief) => {

@@ -39,8 +39,8 @@ pub(crate) trait Source {
     /// The same, with its data lost; true if what was registered does not come back by itself.
     fn restart_empty(&mut self) -> bool;
 
-    /// Adds so many entries that can never be backends to these, until the next is published.
-    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String]));
+    /// Adds so many entries that can never be backends to these, or fewer, until the next is published; how many.
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize;
 
     /// Answers with errors for a time, if it can be made to.
     fn fail(&mut self, _time: Duration) {}
@@ -119,9 +119,11 @@ impl Source for Sofa {
         false
     }
 
-    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) {
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
+        let count = count.min(MOST_IN_SOFA);
         let all: Vec<String> = entries.iter().cloned().chain(strangers(count)).collect();
         self.publish(&all, passed);
+        count
     }
 
     fn fail(&mut self, time: Duration) {
@@ -220,11 +222,12 @@ impl Source for EtcdKeys {
         true
     }
 
-    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) {
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
         self.publish(entries, passed);
         let pairs = strangers(count).enumerate().map(|(n, value)| (format!("/{NAME}/crowd/{n:06}"), value));
         self.etcd.put_all(&pairs.collect::<Vec<_>>());
         self.crowded = true;
+        count
     }
 
     fn meddler(&self) -> Option<&Meddler> {
@@ -291,9 +294,10 @@ impl Source for Json {
         false
     }
 
-    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) {
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
         let all: Vec<String> = entries.iter().cloned().chain(strangers(count)).collect();
         self.publish(&all, passed);
+        count
     }
 }
 
@@ -301,6 +305,8 @@ impl Source for Json {
 pub(crate) const NAME: &str = "nemesis";
 /// Port of the one who stands before a registry.
 pub(crate) const MEDDLER: u16 = 19600;
+/// Entries of one publisher. The server takes 50,000 after 10 s and never pushes 100,000 in the memory that it has here.
+const MOST_IN_SOFA: usize = 20_000;
 /// A request whose content has 2 GiB.
 const BOLT: &[&[u8]] =
     &[&[1, 1, 0, 1, 1, 0, 0, 0, 9, 1, 0, 0, 0x10, 0, 0, 40, 0, 0, 0x7f, 0xff, 0xff, 0xff]];
