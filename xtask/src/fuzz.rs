@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 /// Runs one target, or all.
 pub(crate) fn run(root: &Path, target: &str, seconds: u64, seed: Option<u64>) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["test", "--profile", "fuzz", "--package", "proxy-user", "--test", "fuzz"]).current_dir(root);
+    command
+        .args(["test", "--profile", "fuzz", "--package", "proxy-user", "--test", "fuzz"])
+        .current_dir(root);
     command.args(["--", "--nocapture"]).env("WEIR_FUZZ_SECONDS", seconds.to_string());
     if target != "all" {
         command.env("WEIR_FUZZ_TARGET", target);

@@ -29,8 +29,8 @@ mod tests {
         let targets: Vec<_> = TARGETS.iter().filter(wanted).collect();
         let names = TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
         assert!(!targets.is_empty(), "there is no target {only:?}; there are {names}");
-        let time = setting("WEIR_FUZZ_SECONDS")
-            .map_or(SHORT, |text| Duration::from_secs(text.parse().unwrap()));
+        let time =
+            setting("WEIR_FUZZ_SECONDS").map_or(SHORT, |text| Duration::from_secs(text.parse().unwrap()));
         for target in targets {
             run(target, seed, time);
         }

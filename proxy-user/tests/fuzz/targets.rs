@@ -21,8 +21,11 @@ pub(crate) struct Target {
 
 /// As DEFLATE packs at best, 1:1032; and a zstd window of at most 8 MiB, which is taken at once.
 #[cfg(feature = "sofa")]
-const PUSH: Target =
-    Target { free: 24 << 20, factor: 1_100, ..target("sofa-push", registry::sofa::fuzz_push, || frames(false)) };
+const PUSH: Target = Target {
+    free: 24 << 20,
+    factor: 1_100,
+    ..target("sofa-push", registry::sofa::fuzz_push, || frames(false))
+};
 /// TOML's tables: two bytes begin one.
 const FILE: Target = Target { factor: 1_000, ..target("file", registry::file::fuzz, files) };
 
@@ -109,7 +112,9 @@ fn files() -> Vec<Vec<u8>> {
 #[cfg(feature = "dns")]
 fn answers() -> Vec<Vec<u8>> {
     let question = "8500000100020000000103776562076578616d706c6500";
-    let a = format!("1234{question}00010001c00c000100010000000500040a000001c00c000100010000000500040a00000200002904d0000000000000");
+    let a = format!(
+        "1234{question}00010001c00c000100010000000500040a000001c00c000100010000000500040a00000200002904d0000000000000"
+    );
     let aliases = "12348500000100030000000103777777076578616d706c650000010001c00c0005000100000003000603776562c010c029000100010000000500040a000001c029000100010000000500040a00000200002904d0000000000000";
     let srv = "123485000001000200000005025f68045f746370076578616d706c650000210001c00c002100010000000900130000000a005003776562076578616d706c6500c00c002100010000000900120001000a0050026e73076578616d706c6500c033000100010000000500040a000001c033000100010000000500040a000002c033001c000100000007001020010db8000000000000000000000001c052000100010000000500047f00000100002904d0000000000000";
     [a.as_str(), aliases, srv].map(bytes).to_vec()
@@ -124,6 +129,7 @@ fn values() -> Vec<Vec<u8>> {
         "1\u{0}{\"address\":\"10.0.0.1\",\"port\":80,\"weight\":\"7\",\"zone\":\"z\",\"enabled\":true}",
         "1\u{0}{\"Op\":0,\"Addr\":\"10.0.0.1:80\",\"Metadata\":{\"weight\":3,\"a\":[1,{}]}}",
     ]);
-    inputs.push(bytes("0a0608011002180310013a1b1219 0a042f612f31 1002 1803 2001 2a0b 31302e302e302e313a3830"));
+    inputs
+        .push(bytes("0a0608011002180310013a1b1219 0a042f612f31 1002 1803 2001 2a0b 31302e302e302e313a3830"));
     inputs
 }

@@ -217,8 +217,7 @@ fn wait_used(daemon: &Daemon, count: usize) {
 
 /// Connections of the client's namespace that ended before they were made: the kernel counts what a sniffer may miss.
 fn attempts_failed(bed: &Bed) -> u64 {
-    let text =
-        run_in(&bed.client, || fs::read_to_string("/proc/thread-self/net/snmp")).unwrap().unwrap();
+    let text = run_in(&bed.client, || fs::read_to_string("/proc/thread-self/net/snmp")).unwrap().unwrap();
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
     let mut pairs = names.split(' ').zip(values.split(' '));
@@ -242,9 +241,8 @@ struct Seen {
 impl Clients {
     fn start(bed: &Bed) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
-        let ports = FAMILIES.into_iter().flat_map(|family| {
-            [WEB, DIRECT, WEB_OR_DIRECT].map(|port| (family, port))
-        });
+        let ports =
+            FAMILIES.into_iter().flat_map(|family| [WEB, DIRECT, WEB_OR_DIRECT].map(|port| (family, port)));
         let repeats = ports.chain([(Family::V4, FOUND)]).map(|(family, port)| {
             let get = Get { to: family.vip_at(port), from: Some(family.client()), timeout: PATIENCE };
             let seen = Arc::clone(&seen);

@@ -151,12 +151,8 @@ fn hear(socket: &UnixDatagram, heard: &Mutex<Heard>) -> bool {
     let mut message = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(
-        socket.as_fd(),
-        &mut [IoSliceMut::new(&mut message)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    );
+    let received =
+        recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC);
     let length = received.unwrap().bytes;
     if message[..length] == *END {
         return false;

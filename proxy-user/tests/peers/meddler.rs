@@ -50,7 +50,8 @@ impl Meddler {
         let at = SocketAddr::new(to.ip(), port);
         let mischief = Mutex::new(Mischief::None);
         let shared = Arc::new(Shared { to, mischief, oversized, stop: AtomicBool::new(false) });
-        let (tcp, udp) = run_in(space, || (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap())).unwrap();
+        let (tcp, udp) =
+            run_in(space, || (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap())).unwrap();
         tcp.set_nonblocking(true).unwrap();
         udp.set_read_timeout(Some(LOOK)).unwrap();
         let (one, other, inside) = (Arc::clone(&shared), Arc::clone(&shared), space.clone());

@@ -308,8 +308,7 @@ pub(crate) const MEDDLER: u16 = 19600;
 /// Entries of one publisher. The server takes 50,000 after 10 s and never pushes 100,000 in the memory that it has here.
 const MOST_IN_SOFA: usize = 20_000;
 /// A request whose content has 2 GiB.
-const BOLT: &[&[u8]] =
-    &[&[1, 1, 0, 1, 1, 0, 0, 0, 9, 1, 0, 0, 0x10, 0, 0, 40, 0, 0, 0x7f, 0xff, 0xff, 0xff]];
+const BOLT: &[&[u8]] = &[&[1, 1, 0, 1, 1, 0, 0, 0, 9, 1, 0, 0, 0x10, 0, 0, 40, 0, 0, 0x7f, 0xff, 0xff, 0xff]];
 /// A frame of 16 MiB, and a message of 4 GiB.
 const HTTP2: &[&[u8]] =
     &[&[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], &[0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff]];

@@ -36,12 +36,7 @@ fn a_registration_outlives_a_restart_by_a_double_of_a_service_manager() {
     });
 }
 
-fn restarts_keep_the_registration(
-    bed: &Bed,
-    registry: &SofaRegistry,
-    name: &str,
-    mut manager: impl Manager,
-) {
+fn restarts_keep_the_registration(bed: &Bed, registry: &SofaRegistry, name: &str, mut manager: impl Manager) {
     let _link = bed.link(registry.space(), registry.address());
     let endpoint = registry.endpoint();
     bed.configure(&format!(

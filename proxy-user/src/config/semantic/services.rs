@@ -148,7 +148,12 @@ fn finds_itself(view: &View<'_>, name: &str, service: &Service, found: &mut Foun
             publication.service
         );
         let hint = "register it under another name, or in another group";
-        found.warning(Code::OwnVip, Locus::Publish(name.to_owned(), publication.service.clone()), message, hint);
+        found.warning(
+            Code::OwnVip,
+            Locus::Publish(name.to_owned(), publication.service.clone()),
+            message,
+            hint,
+        );
     }
 }
 

@@ -148,7 +148,9 @@ pub(super) fn fuzz(data: &[u8]) {
         assert!(layout.is_ok(), "{layout:?}");
         let Ok(layout) = layout else { return };
         if let Ok(endpoint) = layout.endpoint(&[layout.prefix().as_bytes(), end].concat(), value) {
-            assert!(endpoint.labels.len() <= MAX_LABELS && endpoint.weight.is_none_or(|weight| weight >= 0.0));
+            assert!(
+                endpoint.labels.len() <= MAX_LABELS && endpoint.weight.is_none_or(|weight| weight >= 0.0)
+            );
         }
     }
 }
