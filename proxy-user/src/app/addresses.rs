@@ -40,6 +40,17 @@ impl Daemon {
         }
     }
 
+    /// The host's own addresses may be others: endpoints there are no backends.
+    pub(super) async fn follow_own(&mut self) {
+        match own(&self.netlink).await {
+            Ok(own) => {
+                self.discovery.set_own(own);
+                self.follow_endpoints().await;
+            }
+            Err(error) => tracing::warn!(%error, "the host's own addresses could not be read"),
+        }
+    }
+
     /// Whether some service announces this address.
     pub(super) fn announces(&self, addr: IpAddr) -> bool {
         let services = self.state.laid.merged.desired.services.values();

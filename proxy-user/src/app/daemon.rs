@@ -160,10 +160,12 @@ impl Daemon {
                 }
                 change = self.changes.next() => {
                     match change {
-                        Change::Link(_) | Change::LinkGone { .. } | Change::Resync => self.links_changed().await,
-                        // Somebody has taken a VIP's address away.
-                        Change::Address { addr, present: false, .. } if self.announces(addr) => {
-                            self.follow_addresses().await;
+                        Change::Link(_) | Change::LinkGone { .. } => self.links_changed().await,
+                        Change::Resync => { self.links_changed().await; self.follow_own().await; }
+                        Change::Address { addr, present, .. } => {
+                            // Somebody has taken a VIP's address away.
+                            if !present && self.announces(addr) { self.follow_addresses().await; }
+                            self.follow_own().await;
                         }
                         _ => {}
                     }

@@ -145,6 +145,12 @@ impl Discovery {
         self.pool.snapshot()
     }
 
+    /// The host has these addresses now.
+    pub(super) fn set_own(&mut self, own: BTreeSet<IpAddr>) {
+        self.pool.set_own(own.clone());
+        self.own = own;
+    }
+
     /// The next that a registry or the health checks say.
     pub(super) async fn next(&mut self) -> Heard {
         tokio::select! {

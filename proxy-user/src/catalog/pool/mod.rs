@@ -21,6 +21,7 @@ mod tests;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -132,6 +133,14 @@ impl Pool {
         self.setup = setup;
         self.remembered.clear();
         self.feeds.tie(&self.services);
+    }
+
+    /// The host has these addresses now, which are never backends.
+    pub fn set_own(&mut self, own: BTreeSet<IpAddr>) {
+        if self.setup.own != own {
+            self.setup.own = own;
+            self.services.values_mut().for_each(|service| service.dirty = true);
+        }
     }
 
     /// Takes backends that the maps still have into a service with discovery, where nothing else knows of them: they stay

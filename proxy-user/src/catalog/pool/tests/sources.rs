@@ -181,3 +181,14 @@ fn what_has_not_changed_is_shared_and_what_was_read_is_measured_once() {
     assert!(texts.contains(&"1 backend found: 10.0.0.1:80".to_owned()), "{texts:?}");
     assert!(texts.contains(&"registry a, \"web\": 1 endpoint known".to_owned()), "{texts:?}");
 }
+
+#[test]
+fn an_address_that_becomes_the_hosts_own_is_no_backend_until_it_is_gone() {
+    let mut bench = Bench::new(spec(&["a"]));
+    bench.reset("a", hosts([1, 2]));
+    for (own, flowing) in [(vec![addr(2).addr], vec![1]), (vec![], vec![1, 2])] {
+        bench.pool.set_own(own.into_iter().collect());
+        bench.pass(0);
+        assert_eq!(bench.flowing(), flowing);
+    }
+}
