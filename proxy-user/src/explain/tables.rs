@@ -1,12 +1,10 @@
 //! The installed state as the tables that the decision reads on the host.
 
-use std::sync::Arc;
-
 use ipnet::IpNet;
 use proxy_common::{Addr, RingBlock};
 use proxy_ebpf::memory::{AclPrefix, MemoryTables};
 
-use crate::plan::Installed;
+use crate::plan::{Installed, Ring};
 
 /// Copies the installed state; `now` is the current tick.
 pub(super) fn tables(installed: &Installed, now: u32) -> MemoryTables {
@@ -27,7 +25,7 @@ pub(super) fn tables(installed: &Installed, now: u32) -> MemoryTables {
 }
 
 fn rings(installed: &Installed) -> impl Iterator<Item = (u32, RingBlock)> {
-    let ring = |(first, blocks): (&u32, &Arc<[RingBlock]>)| (*first..).zip(blocks.to_vec());
+    let ring = |(first, blocks): (&u32, &Ring)| (*first..).zip(blocks.to_vec());
     installed.rings.iter().flat_map(ring)
 }
 

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use aya::maps::lpm_trie::Key;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use proxy_common::{
-    BackendState, BackendValue, ConfigValue, ListName, RingBlock, ServiceValue, SnatValue, limits,
-};
+use proxy_common::{BackendState, BackendValue, ConfigValue, ListName, ServiceValue, SnatValue, limits};
 
 use super::batch;
 use super::maps::{Maps, MapsError};
 use super::schema;
-use crate::plan::{Installed, covered};
+use crate::plan::{Installed, Ring, covered};
 
 /// Reads everything that is installed.
 ///
@@ -89,7 +86,7 @@ where
 
 /// The ring that the service's word covers and its first block: the arena is large and mostly unused. A word that points
 /// beyond the arena is what the planner must see as it is, without those blocks.
-fn ring(maps: &Maps, service: &ServiceValue) -> Result<Option<(u32, Arc<[RingBlock]>)>, MapsError> {
+fn ring(maps: &Maps, service: &ServiceValue) -> Result<Option<(u32, Ring)>, MapsError> {
     let Some((first, count)) = covered(service) else { return Ok(None) };
     let read = |block: u32| {
         let failed = |error| MapsError::new(schema::RINGS, "read", || format!("block {block}"), &error);

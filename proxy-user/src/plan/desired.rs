@@ -3,12 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use proxy_common::{
-    Addr, BackendValue, ConfigValue, DestinationValue, RingBlock, ServiceKey, ServiceValue, SnatValue,
-};
+use proxy_common::{Addr, BackendValue, ConfigValue, DestinationValue, ServiceKey, ServiceValue, SnatValue};
 
 use super::access::Access;
 use super::backends::Ways;
@@ -20,7 +17,7 @@ use super::problem::{PlanError, Warning, What};
 use super::services::{Compiler, Wanted};
 use super::settings::settings;
 use super::snat::SnatPlan;
-use super::{Input, Installed, Names};
+use super::{Input, Installed, Names, Ring};
 use crate::model::Forward;
 
 /// What the maps shall hold.
@@ -37,7 +34,7 @@ pub(super) struct Target {
     /// Services.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
     /// Rings by their first block.
-    pub rings: BTreeMap<u32, Arc<[RingBlock]>>,
+    pub rings: BTreeMap<u32, Ring>,
     /// Backend slots in use.
     pub backends: BTreeMap<u16, BackendValue>,
     /// Source-NAT pool.

@@ -9,6 +9,9 @@ use proxy_common::{
     SnatValue,
 };
 
+/// The blocks of a ring, shared by what is installed and the plans that leave it as it is.
+pub type Ring = Arc<[RingBlock]>;
+
 /// The content of the maps that the daemon writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installed {
@@ -21,7 +24,7 @@ pub struct Installed {
     /// `weir_services`.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
     /// Rings in `weir_rings` that services' ring words cover, by their first block.
-    pub rings: BTreeMap<u32, Arc<[RingBlock]>>,
+    pub rings: BTreeMap<u32, Ring>,
     /// Slots of `weir_backends` that are not free.
     pub backends: BTreeMap<u16, BackendValue>,
     /// Generation of each free slot of `weir_backends` that was used before, so that it is not used again.

@@ -36,7 +36,7 @@ use std::time::Duration;
 use proxy_common::{BackendValue, ServiceKey, limits};
 
 pub use blocks::covered;
-pub use installed::Installed;
+pub use installed::{Installed, Ring};
 pub use problem::{PlanError, Trouble, Warning, What};
 pub use step::Step;
 

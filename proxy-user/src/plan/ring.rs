@@ -1,19 +1,17 @@
 //! The content of a ring: for each slot the owner and, while a change settles, the owner before it, so that flows begun
 //! there stay.
 
-use std::sync::Arc;
-
 use proxy_common::limits::RING_BLOCK_SLOTS;
 use proxy_common::{RING_REMEMBERS, RingBlock, ServiceValue, ring_owners, ring_remembers, ring_slot};
 
-use super::Installed;
 use super::blocks::{block_count, ring_parts};
 use super::maglev::Maglev;
+use super::{Installed, Ring};
 
 /// A ring in force.
 #[derive(Debug)]
 pub(super) struct RingInForce {
-    blocks: Arc<[RingBlock]>,
+    blocks: Ring,
     /// In slots.
     length: usize,
     /// Changed less than the settling time ago: flows are still where the previous owners say.
@@ -67,7 +65,7 @@ impl RingInForce {
     }
 
     /// Its blocks, if they are these.
-    pub(super) fn same(&self, blocks: &[RingBlock]) -> Option<Arc<[RingBlock]>> {
+    pub(super) fn same(&self, blocks: &[RingBlock]) -> Option<Ring> {
         (*self.blocks == *blocks).then(|| self.blocks.clone())
     }
 
@@ -97,7 +95,7 @@ pub(super) fn is_unsettled(slots: &[u32]) -> bool {
 }
 
 /// Slots as blocks; the rest of the last one is 0.
-pub(super) fn blocks(slots: &[u32]) -> Arc<[RingBlock]> {
+pub(super) fn blocks(slots: &[u32]) -> Ring {
     let block = |chunk: &[u32]| {
         let mut block = RingBlock::default();
         block.slots.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxy_common::{BackendState, BackendValue, RingBlock, ServiceKey, ServiceValue, ring_word};
+use proxy_common::{BackendState, BackendValue, ServiceKey, ServiceValue, ring_word};
 
 use super::backends::{Ways, compile};
 use super::blocks::{FreeBlocks, block_count, covered, ring_parts};
@@ -16,7 +16,7 @@ use super::maglev::Maglev;
 use super::problem::{PlanError, Warning, What};
 use super::ring::{self, RingInForce};
 use super::snat::SnatPlan;
-use super::{Clock, Installed, Names, ServiceNumbers};
+use super::{Clock, Installed, Names, Ring, ServiceNumbers};
 use crate::model::{BackendAddr, Forward, NextHop, Service};
 
 /// A service to be.
@@ -56,7 +56,7 @@ struct Placed {
 /// A ring, placed in the arena.
 struct PlacedRing {
     word: u64,
-    blocks: Arc<[RingBlock]>,
+    blocks: Ring,
     maglev: Option<Arc<Maglev>>,
     unsettled: bool,
     changed_at: u32,

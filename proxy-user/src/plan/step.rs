@@ -1,12 +1,11 @@
 //! A plan's steps: each is one write that leaves the data path consistent.
 
-use std::sync::Arc;
-
 use ipnet::IpNet;
 use proxy_common::{
-    AclClass, Addr, BackendValue, ConfigValue, DestinationValue, RingBlock, ServiceKey, ServiceValue,
-    SnatValue,
+    AclClass, Addr, BackendValue, ConfigValue, DestinationValue, ServiceKey, ServiceValue, SnatValue,
 };
+
+use super::Ring;
 
 /// One write to the maps, or a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ pub enum Step {
         /// First block.
         first: u32,
         /// All of them.
-        blocks: Arc<[RingBlock]>,
+        blocks: Ring,
     },
     /// Write a word of the destination filter.
     SetFilter {
