@@ -17,9 +17,10 @@ use crate::model::{BackendAddr, Guard};
 pub(super) struct Member {
     /// What is said of it; while its removal waits, what was said last that let it take flows.
     pub entry: Entry,
-    /// The sources that have it, or had it last, in the service's order.
+    /// The sources that have it, or had it last, in the service's order; where none of them is the service's any more, those
+    /// that are asked instead.
     pub last: Vec<FeedId>,
-    /// All sources that had it since it came.
+    /// All sources of the service that have had it since it came.
     pub had: Vec<FeedId>,
     pub state: State,
 }
@@ -65,7 +66,7 @@ impl Members {
         let (word, refused) = sources.word(refused);
         self.all.retain(|addr, _| !refused.contains_key(addr));
         let fresh = self.take_over(&word, now);
-        self.mark_missing(&word, sources, now);
+        self.mark_missing(&word, now);
         let mut decision = self.decide(sources, &word, &fresh, now);
         // What waits may fit once what was ripe has gone.
         while !decision.go.is_empty() {
@@ -133,21 +134,42 @@ impl Members {
         fresh
     }
 
-    /// What no source has any more begins to wait; what only sources had that the operator has taken away leaves.
-    fn mark_missing(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, sources: &Sources<'_>, now: Now) {
-        let mut dismissed = Vec::new();
+    /// What no source has any more begins to wait.
+    fn mark_missing(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) {
+        let missing = self.all.iter_mut().filter(|(addr, _)| !word.contains_key(addr));
+        for (_, member) in missing.filter(|(_, member)| member.state == State::In) {
+            member.state = State::Held { since: now.instant, wall: now.wall, accepted: false };
+        }
+    }
+
+    /// The service has other sources now, which have said nothing yet of what only the old ones had. It waits for the word
+    /// of the source in the same place, else of all that are new, else of all that are left. What `stands_by` takes no new
+    /// flows, and goes with its source if no new one comes.
+    pub(super) fn inherit(
+        &mut self,
+        old: &[FeedId],
+        new: &[FeedId],
+        stands_by: impl Fn(&BackendAddr) -> bool,
+        gone: State,
+    ) {
+        let fresh: Vec<_> = new.iter().copied().filter(|id| !old.contains(id)).collect();
+        let heir = |id: &FeedId| {
+            let place = old.iter().position(|old| old == id)?;
+            new.get(place).copied().filter(|id| fresh.contains(id))
+        };
         for (addr, member) in &mut self.all {
-            if word.contains_key(addr) || matches!(member.state, State::Leaving { .. }) {
+            member.had.retain(|id| new.contains(id));
+            if member.last.iter().any(|id| new.contains(id)) {
+                member.last.retain(|id| new.contains(id));
                 continue;
             }
-            if !member.had.iter().any(|source| sources.ids.contains(source)) {
-                dismissed.push(*addr);
-            } else if matches!(member.state, State::In) {
-                member.state = State::Held { since: now.instant, wall: now.wall, accepted: false };
+            member.last = member.last.iter().filter_map(heir).collect();
+            if member.last.is_empty() {
+                member.last.extend(if fresh.is_empty() { new } else { fresh.as_slice() });
+                if fresh.is_empty() && stands_by(addr) {
+                    member.state = gone;
+                }
             }
-        }
-        for addr in dismissed {
-            self.let_go(addr, word, &sources.discovery.drain, now);
         }
     }
 
@@ -247,7 +269,7 @@ impl Members {
         self.all.entry(addr).or_insert_with(|| Member {
             entry: Entry { weight: None, enabled: true, zone: None, labels: Default::default() },
             last: sources.to_vec(),
-            had: sources.to_vec(),
+            had: Vec::new(),
             state: State::Held { since: now.instant, wall: now.wall, accepted: false },
         });
     }

@@ -30,7 +30,7 @@ pub use change::{Change, What};
 pub use remember::{Remembered, RememberedEndpoint, RememberedSet};
 pub use setup::{Now, Setup, Spec, Verdict};
 
-use feed::{Feed, FeedId};
+use feed::Feed;
 use feeds::Feeds;
 use guard::earlier;
 use service::Service;
@@ -112,12 +112,7 @@ impl Pool {
                 .map(|source| self.feeds.of(&source.registry, &source.query, &self.remembered, now))
                 .collect();
             let service = self.services.entry(name.clone()).or_insert_with(|| Service::new(spec.clone()));
-            let since = |id: &FeedId| {
-                service.sources.iter().find(|(old, _)| old == id).map_or(now, |(_, since)| *since)
-            };
-            service.sources = sources.iter().map(|id| (*id, since(id))).collect();
-            service.spec = spec.clone();
-            service.dirty = true;
+            service.change(spec, &sources, now);
             for (id, left) in
                 sources.iter().filter_map(|id| self.feeds.all.get(id).map(|feed| (id, &feed.left)))
             {

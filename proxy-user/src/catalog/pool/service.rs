@@ -50,6 +50,25 @@ impl Service {
         }
     }
 
+    /// Takes over another configuration and other sources.
+    pub(super) fn change(&mut self, spec: &Spec, sources: &[FeedId], now: Now) {
+        let old: Vec<_> = self.sources.iter().map(|(id, _)| *id).collect();
+        if let Some(discovery) = spec.discovery.as_ref().filter(|_| old != sources) {
+            let pooled = &self.pooled.candidates;
+            let stands_by = |addr: &BackendAddr| {
+                pooled.get(addr).is_some_and(|found| found.standing == Standing::Standby)
+            };
+            let until = now.instant + discovery.drain;
+            let gone = State::Leaving { until, wall: now.wall_at(until) };
+            self.members.inherit(&old, sources, stands_by, gone);
+        }
+        let since =
+            |id: &FeedId| self.sources.iter().find(|(old, _)| old == id).map_or(now, |(_, since)| *since);
+        self.sources = sources.iter().map(|id| (*id, since(id))).collect();
+        self.spec = spec.clone();
+        self.dirty = true;
+    }
+
     /// Takes a verdict; one that says what is known already changes nothing.
     pub(super) fn judge(&mut self, verdict: Verdict, now: Now) {
         let since = match self.verdicts.get(&verdict.backend) {

@@ -61,11 +61,10 @@ impl<'a> Sources<'a> {
         self.each().all(|(id, feed)| feed.synced || let_go.contains(&id))
     }
 
-    /// Since when all of these have answered without a break, at the earliest from `since`; sources that are no longer the
-    /// service's have no say.
+    /// Since when all of these have answered without a break, at the earliest from `since`.
     pub(super) fn answering_since(&self, last: &[FeedId], since: Instant) -> Option<Instant> {
         let mut from = since;
-        for id in last.iter().filter(|id| self.ids.contains(id)) {
+        for id in last {
             from = from.max(self.feeds.get(id)?.answering?);
         }
         Some(from)
@@ -77,7 +76,7 @@ impl<'a> Sources<'a> {
         let mut witnesses = member
             .had
             .iter()
-            .filter(|id| self.ids.contains(id) && self.feeds.get(id).is_some_and(lacks))
+            .filter(|id| self.feeds.get(id).is_some_and(lacks))
             .map(|id| member.last.contains(id));
         // One beside those that had it last, or two of any.
         witnesses.clone().any(|last| !last) || witnesses.nth(1).is_some()

@@ -151,13 +151,16 @@ fn the_own_zone_comes_first() {
 }
 
 #[test]
-fn what_the_operator_takes_away_is_not_guarded() {
+fn what_the_operator_takes_away_goes_through_the_guards() {
     let mut bench = Bench::new(spec(&["a", "b"]));
     bench.reset("a", hosts(1..=4));
     bench.reset("b", hosts([5]));
     bench.guard(|discovery| {
         discovery.sources.remove(0);
     });
+    assert_eq!((bench.flowing().len(), bench.why()), (5, Some(HoldReason::Share)));
+    assert_eq!(bench.web().candidates[&addr(1)].sources, [Arc::from("b")]);
+    bench.pool.accept("web", bench.now).unwrap();
     assert_eq!((bench.flowing(), bench.leaving().len(), bench.hold()), (vec![5], 4, None));
     assert!(bench.pool.wanted("a").queries.is_empty() && bench.pool.wanted("b").queries.len() == 1);
     assert_eq!(bench.pool.remembered().len(), 1);
