@@ -111,7 +111,11 @@ impl Pool {
                 .flat_map(|discovery| &discovery.sources)
                 .map(|source| self.feeds.of(&source.registry, &source.query, &self.remembered, now))
                 .collect();
-            let service = self.services.entry(name.clone()).or_insert_with(|| Service::new(spec.clone()));
+            let service = self.services.entry(name.clone()).or_insert_with(|| {
+                let mut service = Service::new(spec.clone());
+                service.presume(self.setup.unwatched.get(name).into_iter().flatten().copied(), true);
+                service
+            });
             service.change(spec, &sources, now);
             for (id, left) in
                 sources.iter().filter_map(|id| self.feeds.all.get(id).map(|feed| (id, &feed.left)))
@@ -129,20 +133,25 @@ impl Pool {
         self.feeds.tie(&self.services);
     }
 
-    /// Takes backends that the maps still have into a service with discovery, where nothing else knows of them: they stay
-    /// until every source has answered. For a start without what was remembered.
-    pub fn adopt(&mut self, service: &str, installed: impl IntoIterator<Item = BackendAddr>, now: Now) {
+    /// Takes backends that take new flows by the maps into their service. They are up until the first verdict; those that
+    /// nothing else knows of stay until every source has answered. For a start, before the first tick if that is possible.
+    pub fn adopt(&mut self, service: &str, active: impl IntoIterator<Item = BackendAddr>, now: Now) {
         let Some(service) = self.services.get_mut(service) else { return };
         let sources: Vec<_> = service.sources.iter().map(|(id, _)| *id).collect();
-        if sources.is_empty() {
-            return;
-        }
-        for addr in installed {
-            if !service.spec.fixed.contains_key(&addr) {
-                service.members.adopt(addr, &sources, now);
+        let active: Vec<_> = active.into_iter().collect();
+        for addr in active.iter().filter(|addr| !service.spec.fixed.contains_key(addr)) {
+            if !sources.is_empty() {
+                service.members.adopt(*addr, &sources, now);
             }
         }
-        service.dirty = true;
+        service.presume(active, true);
+    }
+
+    /// Takes for down, until the first verdict, what is in the maps and takes no new flows by them. For a start.
+    pub fn adopt_drained(&mut self, service: &str, drained: impl IntoIterator<Item = BackendAddr>) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.presume(drained, false);
+        }
     }
 
     /// Takes what a registry's driver tells. A query that no service has is passed over.

@@ -27,6 +27,8 @@ pub(super) struct Service {
     pub sources: Vec<(FeedId, Now)>,
     pub members: Members,
     verdicts: BTreeMap<BackendAddr, Health>,
+    /// Whether backends that are not new to the service are up, until the first verdict.
+    presumed: BTreeMap<BackendAddr, bool>,
     pub pooled: Arc<Pooled>,
     /// Something has changed since it was worked out.
     pub dirty: bool,
@@ -43,6 +45,7 @@ impl Service {
             sources: Vec::new(),
             members: Members::default(),
             verdicts: BTreeMap::new(),
+            presumed: BTreeMap::new(),
             pooled: Arc::default(),
             dirty: true,
             wake: None,
@@ -65,7 +68,17 @@ impl Service {
         let since =
             |id: &FeedId| self.sources.iter().find(|(old, _)| old == id).map_or(now, |(_, since)| *since);
         self.sources = sources.iter().map(|id| (*id, since(id))).collect();
-        self.spec = spec.clone();
+        let before = std::mem::replace(&mut self.spec, spec.clone());
+        if before.health.is_none() && self.spec.health.is_some() {
+            let endpoints: Vec<_> = self.pooled.candidates.keys().copied().collect();
+            self.presume(endpoints.into_iter().chain(before.fixed.into_keys()), true);
+        }
+        self.dirty = true;
+    }
+
+    /// Backends that the service had before weir began, or before it had checks, are up or down until the first verdict.
+    pub(super) fn presume(&mut self, backends: impl IntoIterator<Item = BackendAddr>, up: bool) {
+        self.presumed.extend(backends.into_iter().map(|addr| (addr, up)));
         self.dirty = true;
     }
 
@@ -76,6 +89,7 @@ impl Service {
             Some(old) if old.up == verdict.up => old.since,
             _ => now.wall,
         };
+        self.presumed.remove(&verdict.backend);
         self.verdicts.insert(verdict.backend, Health { up: verdict.up, detail: verdict.detail, since });
         self.dirty = true;
     }
@@ -83,6 +97,10 @@ impl Service {
     /// Works out the candidates anew. Answers whether anything differs.
     pub(super) fn work_out(&mut self, feeds: &BTreeMap<FeedId, Feed>, setup: &Setup, now: Now) -> bool {
         self.dirty = false;
+        if self.spec.health.is_none() {
+            self.verdicts.clear();
+            self.presumed.clear();
+        }
         let (decision, refused) = self.follow(feeds, setup, now);
         let mut candidates = self.facts(feeds);
         let panicking = self.choose(&mut candidates, setup);
@@ -100,6 +118,7 @@ impl Service {
             pooled.candidates.entry(addr).or_insert_with(|| self.candidate(addr, draft, now));
         }
         self.verdicts.retain(|addr, _| pooled.candidates.contains_key(addr));
+        self.presumed.retain(|addr, _| pooled.candidates.contains_key(addr));
         self.wake = earlier(decision.wake, self.next_end());
         let changed = !same(&self.pooled, &pooled);
         if changed {
@@ -212,12 +231,13 @@ impl Service {
             labels: draft.labels,
             standing,
             since: old.map_or(now.wall, |old| old.since),
-            health: self.verdicts.get(&addr).filter(|_| self.spec.health.is_some()).cloned(),
+            health: self.verdicts.get(&addr).cloned(),
         }
     }
 
     fn fitness(&self, check: Option<&HealthCheck>, addr: &BackendAddr) -> Fitness {
-        Fitness::of(check, self.verdicts.get(addr).map(|verdict| verdict.up))
+        let verdict = self.verdicts.get(addr).map(|verdict| verdict.up);
+        Fitness::of(check, verdict.or_else(|| self.presumed.get(addr).copied()))
     }
 
     /// The zone that the configuration gives to the first source that has it, else the one that its registry says.

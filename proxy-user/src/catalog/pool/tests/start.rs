@@ -56,3 +56,73 @@ fn what_stands_by_leaves_with_its_source() {
     bench.guard(|discovery| drop(discovery.sources.pop()));
     assert_eq!((bench.flowing(), bench.leaving()), (vec![1, 2], vec![11, 12]));
 }
+
+fn checked_first() -> Spec {
+    Spec { health: Some(Arc::new(HealthCheck { initial_up: false, ..check() })), ..spec(&["a"]) }
+}
+
+#[test]
+fn after_a_restart_what_took_flows_is_up_before_the_first_verdict() {
+    let mut before = Bench::new(checked_first());
+    before.reset("a", hosts(1..=5));
+    (1..=4).for_each(|host| before.judge(host, true));
+    let mut bench = Bench::with(before.pool.remembered(), checked_first());
+    bench.pool.adopt("web", (1..=4).map(addr), bench.now);
+    bench.pool.tick(bench.now);
+    assert_eq!((bench.flowing(), bench.hold()), (vec![1, 2, 3, 4], None));
+    assert_eq!(bench.standing(|standing| *standing == Standing::Unchecked), [5]);
+    bench.judge(1, false);
+    assert_eq!(bench.flowing(), [2, 3, 4]);
+
+    // What was known dead does not come back for a while, though new backends would be up.
+    let hopeful = Spec { health: Some(Arc::new(check())), ..checked_first() };
+    let mut bench = Bench::with(before.pool.remembered(), hopeful);
+    bench.pool.adopt("web", (1..=4).map(addr), bench.now);
+    bench.pool.adopt_drained("web", [addr(5)]);
+    bench.pool.tick(bench.now);
+    assert_eq!(
+        (bench.flowing(), bench.standing(|standing| *standing == Standing::Down)),
+        (vec![1, 2, 3, 4], vec![5])
+    );
+    bench.judge(5, true);
+    assert_eq!(bench.flowing().len(), 5);
+
+    // Without discovery as well.
+    let fixed = [(addr(1), 100), (addr(2), 100)].into();
+    let mut bench = Bench::new(Spec { discovery: None, fixed, ..checked_first() });
+    assert!(bench.flowing().is_empty());
+    bench.pool.adopt("web", [addr(1)], bench.now);
+    bench.pool.tick(bench.now);
+    assert_eq!(bench.flowing(), [1]);
+}
+
+#[test]
+fn checks_that_are_added_ask_only_what_is_new() {
+    let mut bench = Bench::new(Spec { fixed: [(addr(9), 100)].into(), ..spec(&["a"]) });
+    bench.reset("a", hosts(1..=4));
+    bench.change(|spec| spec.health = checked_first().health);
+    assert_eq!(bench.flowing(), [1, 2, 3, 4, 9]);
+    bench.reset("a", hosts(1..=5));
+    assert_eq!(bench.standing(|standing| *standing == Standing::Unchecked), [5]);
+    (1..=5).for_each(|host| bench.judge(host, false));
+    // What they said is forgotten with them.
+    bench.change(|spec| spec.health = None);
+    bench.change(|spec| spec.health = checked_first().health);
+    assert_eq!(bench.flowing(), [1, 2, 3, 4, 5, 9]);
+}
+
+#[test]
+fn backends_of_a_service_that_gets_its_first_checks_are_not_new() {
+    let with = Spec { discovery: None, fixed: [(addr(1), 100), (addr(2), 100)].into(), ..checked_first() };
+    let mut bench = Bench::new(with.clone());
+    bench.pool.set_services(
+        Setup { unwatched: [("web".into(), [addr(1)].into())].into(), ..Setup::default() },
+        bench.now,
+    );
+    bench.pool.tick(bench.now);
+    bench.change(|spec| *spec = with);
+    assert_eq!(
+        (bench.flowing(), bench.standing(|standing| *standing == Standing::Unchecked)),
+        (vec![1], vec![2])
+    );
+}
