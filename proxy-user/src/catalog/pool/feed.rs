@@ -51,7 +51,7 @@ pub(super) struct Feed {
     pub entries: BTreeMap<BackendAddr, Entry>,
     /// Endpoints that were leaving when the set was remembered.
     pub left: Vec<(BackendAddr, Entry, jiff::Timestamp)>,
-    /// Most endpoints: the least cap of the services that use it.
+    /// Most endpoints: the largest cap of the services that use it.
     pub cap: usize,
     /// Names of the services that use it.
     pub users: Vec<String>,
@@ -159,11 +159,6 @@ impl Feed {
         self.entries.get(addr).is_some_and(Entry::takes)
     }
 
-    /// Whether its word counts as a second opinion: a set that is known and not empty.
-    pub(super) fn known(&self) -> bool {
-        self.state == Knowledge::Known
-    }
-
     pub(super) fn status(&self) -> SourceStatus {
         SourceStatus {
             registry: self.registry.clone(),
@@ -201,10 +196,7 @@ impl Feed {
         if endpoints <= self.cap {
             return Ok(());
         }
-        Err(format!(
-            "a set of {endpoints} endpoints is larger than guard.max_endpoints = {} allows",
-            self.cap
-        ))
+        Err(too_large(endpoints, self.cap))
     }
 
     /// While it answers, what is known follows from the set.
@@ -223,6 +215,11 @@ impl Feed {
         }
         self.state = state;
     }
+}
+
+/// What is wrong with a set above a cap.
+pub(super) fn too_large(endpoints: usize, cap: usize) -> String {
+    format!("a set of {endpoints} endpoints is larger than guard.max_endpoints = {cap} allows")
 }
 
 /// An endpoint without its address. Labels are cut to their limits, and shared with the entry before if they are the same.

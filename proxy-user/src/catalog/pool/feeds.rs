@@ -52,17 +52,18 @@ impl Feeds {
         for feed in self.all.values_mut() {
             feed.users.clear();
             feed.left.clear();
-            feed.cap = MAX_ENDPOINTS;
+            feed.cap = 0;
         }
         for (name, service) in services {
             let discovery = service.spec.discovery.as_ref();
-            let cap = discovery.map_or(u32::MAX, |discovery| discovery.guard.max_endpoints);
+            let cap = discovery.map_or(0, |discovery| discovery.guard.max_endpoints);
+            let cap = usize::try_from(cap).unwrap_or(usize::MAX).min(MAX_ENDPOINTS);
             for (id, _) in &service.sources {
                 if let Some(feed) = self.all.get_mut(id) {
                     if feed.users.last() != Some(name) {
                         feed.users.push(name.clone());
                     }
-                    feed.cap = feed.cap.min(usize::try_from(cap).unwrap_or(usize::MAX));
+                    feed.cap = feed.cap.max(cap);
                 }
             }
         }

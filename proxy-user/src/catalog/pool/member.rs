@@ -55,16 +55,11 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Takes the sources' word over as far as the guards let it. Answers what waits. `refused` says why an address can
-    /// never be a backend; such addresses come back with the reason.
-    pub(super) fn follow(
-        &mut self,
-        sources: &Sources<'_>,
-        refused: impl Fn(BackendAddr) -> Option<String>,
-        now: Now,
-    ) -> (Decision, BTreeMap<BackendAddr, String>) {
-        let (word, refused) = sources.word(refused);
-        self.all.retain(|addr, _| !refused.contains_key(addr));
+    /// Takes the sources' word over as far as the guards let it. Answers what waits.
+    pub(super) fn follow(&mut self, sources: &Sources<'_>, now: Now) -> Decision {
+        let word = sources.word(|addr| self.all.contains_key(addr));
+        let refused = |addr: &BackendAddr| sources.all.iter().any(|source| source.refused.contains_key(addr));
+        self.all.retain(|addr, _| word.contains_key(addr) || !refused(addr));
         let fresh = self.take_over(&word, now);
         self.mark_missing(&word, now);
         let mut decision = self.decide(sources, &word, &fresh, now);
@@ -79,7 +74,7 @@ impl Members {
             |_, member| !matches!(member.state, State::Leaving { until, .. } if until <= now.instant),
         );
         self.holding = self.all.values().any(|member| matches!(member.state, State::Held { .. }));
-        (decision, refused)
+        decision
     }
 
     /// Additions, returns and changes: at once. Answers what takes flows now and did not before.

@@ -14,8 +14,8 @@ use super::guard::{Decision, earlier};
 use super::member::{Member, Members, State};
 use super::setup::{Now, Setup, Spec, Verdict};
 use super::standing::{Facts, Fitness, panic, standing};
-use super::word::Sources;
-use crate::catalog::snapshot::{Candidate, Health, Hold, HoldReason, Pooled, Standing};
+use super::word::{Source, Sources};
+use crate::catalog::snapshot::{Candidate, Health, Hold, HoldReason, Pooled, SourceStatus, Standing};
 use crate::catalog::weight::Scale;
 use crate::model::{BackendAddr, HealthCheck};
 
@@ -101,20 +101,21 @@ impl Service {
             self.verdicts.clear();
             self.presumed.clear();
         }
-        let (decision, refused) = self.follow(feeds, setup, now);
+        let Followed { decision, sources, refused } = self.follow(feeds, setup, now);
         let mut candidates = self.facts(feeds);
         let panicking = self.choose(&mut candidates, setup);
         let mut pooled = Pooled {
             candidates: BTreeMap::new(),
-            sources: self.statuses(feeds),
+            sources,
             hold: self.hold(&decision, now),
             panic: panicking,
         };
         for (addr, draft) in candidates {
             pooled.candidates.insert(addr, self.candidate(addr, draft, now));
         }
-        for (addr, why) in refused {
-            let draft = Draft { facts: Facts { refused: Some(why), ..Facts::default() }, ..Draft::default() };
+        for (addr, (sources, why)) in refused {
+            let facts = Facts { refused: Some(why), ..Facts::default() };
+            let draft = Draft { sources, facts, ..Draft::default() };
             pooled.candidates.entry(addr).or_insert_with(|| self.candidate(addr, draft, now));
         }
         self.verdicts.retain(|addr, _| pooled.candidates.contains_key(addr));
@@ -127,21 +128,24 @@ impl Service {
         changed
     }
 
-    fn follow(
-        &mut self,
-        feeds: &BTreeMap<FeedId, Feed>,
-        setup: &Setup,
-        now: Now,
-    ) -> (Decision, BTreeMap<BackendAddr, String>) {
+    fn follow(&mut self, feeds: &BTreeMap<FeedId, Feed>, setup: &Setup, now: Now) -> Followed {
         let Some(discovery) = self.spec.discovery.clone() else {
             self.members = Members::default();
-            return Default::default();
+            return Followed::default();
         };
         let ids: Vec<_> = self.sources.iter().map(|(id, _)| *id).collect();
-        let sources = Sources { ids: &ids, feeds, discovery: &discovery, drained: &self.spec.drained };
         let spec = &self.spec;
-        let refused = |addr| address::refused(addr, spec, &discovery.guard, setup);
-        self.members.follow(&sources, refused, now)
+        let never = |addr| address::refused(addr, spec, &discovery.guard, setup);
+        let sources = Sources::new(&ids, feeds, &discovery, &spec.drained, never);
+        let decision = self.members.follow(&sources, now);
+        let mut refused: BTreeMap<_, (Vec<_>, String)> = BTreeMap::new();
+        for source in &sources.all {
+            for (addr, why) in &source.refused {
+                let of = refused.entry(*addr).or_insert_with(|| (Vec::new(), why.clone()));
+                of.0.push(source.feed.registry.clone());
+            }
+        }
+        Followed { decision, sources: sources.all.iter().map(Source::status).collect(), refused }
     }
 
     /// Every candidate with what can be said of it alone.
@@ -246,10 +250,6 @@ impl Service {
         source.and_then(|source| source.zone.clone()).or_else(|| member.entry.zone.clone())
     }
 
-    fn statuses(&self, feeds: &BTreeMap<FeedId, Feed>) -> Vec<crate::catalog::snapshot::SourceStatus> {
-        self.sources.iter().filter_map(|(id, _)| feeds.get(id)).map(Feed::status).collect()
-    }
-
     fn hold(&self, decision: &Decision, now: Now) -> Option<Hold> {
         let why: HoldReason = decision.held?;
         let held = self.members.all.iter().filter_map(|(addr, member)| match member.state {
@@ -298,6 +298,15 @@ impl Service {
         });
         ends.min()
     }
+}
+
+/// What came of the sources' word.
+#[derive(Default)]
+struct Followed {
+    decision: Decision,
+    sources: Vec<SourceStatus>,
+    /// Addresses that can never be backends: who has them, and why not.
+    refused: BTreeMap<BackendAddr, (Vec<Arc<str>>, String)>,
 }
 
 /// A candidate in the making.

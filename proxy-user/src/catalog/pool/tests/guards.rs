@@ -242,3 +242,15 @@ fn a_second_source_that_had_them_confirms_at_once_and_one_that_never_had_them_do
     bench.reset("a", hosts([]));
     assert_eq!((bench.flowing().len(), bench.why()), (5, Some(HoldReason::Share)));
 }
+
+#[test]
+fn sets_of_what_can_never_be_a_backend_are_empty_and_confirm_nothing() {
+    let mut bench = Bench::new(spec(&["a", "b"]));
+    bench.reset("a", hosts(1..=10));
+    bench.reset("b", hosts(1..=10));
+    let vip = Endpoint { addr: "198.51.100.10:80".parse().unwrap(), ..endpoint(1, None) };
+    bench.reset("a", set(vec![vip.clone()]));
+    bench.reset("b", set(vec![vip]));
+    assert_eq!((bench.flowing().len(), bench.why()), (10, Some(HoldReason::Minimum)));
+    assert_eq!(bench.knowledge(), [Knowledge::Empty, Knowledge::Empty]);
+}

@@ -88,6 +88,9 @@ fn what_can_never_be_a_backend_is_refused_with_a_reason_and_lets_no_guard_go() {
         })
         .collect();
     assert_eq!(refused.len(), 5);
+    let status = bench.web().sources[0].clone();
+    assert_eq!((status.endpoints, status.rejected, status.examples.len()), (1, 5, 5), "{status:?}");
+    assert!(status.examples.iter().any(|one| one.text == "127.0.0.1:80" && one.why.contains("loopback")));
     bench.guard(|discovery| {
         discovery.guard.allow = vec!["127.0.0.0/8".parse().unwrap(), "198.51.100.0/24".parse().unwrap()]
     });
@@ -183,4 +186,32 @@ fn what_has_not_changed_is_shared_and_what_was_read_is_measured_once() {
     let texts: Vec<_> = bench.pool.take_changes().iter().map(|change| change.what.to_string()).collect();
     assert!(texts.contains(&"1 backend found: 10.0.0.1:80".to_owned()), "{texts:?}");
     assert!(texts.contains(&"registry a, \"web\": 1 endpoint known".to_owned()), "{texts:?}");
+}
+
+#[test]
+fn the_cap_of_a_service_is_its_own_and_counts_at_once() {
+    let mut bench = Bench::new(spec(&["a"]));
+    let mut small = spec(&["a"]);
+    let discovery = (**small.discovery.as_ref().unwrap()).clone();
+    let guard = Guard { max_endpoints: 4, ..Guard::default() };
+    small.discovery = Some(Arc::new(Discovery { guard, ..discovery }));
+    bench.setup.services.insert("small".into(), small);
+    bench.change(|_| {});
+    bench.reset("a", hosts(1..=5));
+    let small = bench.pool.snapshot().services["small"].clone();
+    assert!(small.candidates.is_empty());
+    assert!(
+        matches!(&small.sources[0].state, Knowledge::Unknown { why, .. } if why.contains("max_endpoints = 4"))
+    );
+    assert_eq!((bench.flowing().len(), bench.knowledge()), (5, vec![Knowledge::Known]));
+
+    bench.guard(|discovery| discovery.guard.max_endpoints = 3);
+    assert!(
+        matches!(&bench.knowledge()[..], [Knowledge::Unknown { why, .. }] if why.contains("max_endpoints = 3"))
+    );
+    bench.reset("a", hosts([1, 2, 3, 6]));
+    bench.pass(100_000);
+    assert_eq!(bench.flowing(), [1, 2, 3, 4, 5], "not taken over, and nothing removed");
+    bench.reset("a", hosts(1..=3));
+    assert_eq!((bench.flowing(), bench.knowledge()), (vec![1, 2, 3], vec![Knowledge::Known]));
 }
