@@ -22,6 +22,8 @@ pub(super) struct Member {
     pub last: Vec<FeedId>,
     /// All sources of the service that have had it since it came.
     pub had: Vec<FeedId>,
+    /// When it came to the service, which had others by then.
+    pub came: Option<Instant>,
     pub state: State,
 }
 
@@ -80,18 +82,19 @@ impl Members {
     /// Additions, returns and changes: at once. Answers what takes flows now and did not before.
     fn take_over(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) -> BTreeSet<BackendAddr> {
         let mut fresh = BTreeSet::new();
+        let first = self.all.is_empty();
         for (addr, said) in word {
             let takes = said.entry.takes();
             let Some(member) = self.all.get_mut(addr) else {
-                let state = if takes { State::In } else { State::Off };
+                let back = self.window.returned(addr);
                 let member = Member {
                     entry: said.entry.clone(),
                     last: said.sources.clone(),
                     had: said.sources.clone(),
-                    state,
+                    came: (!first && !back).then_some(now.instant),
+                    state: if takes { State::In } else { State::Off },
                 };
                 self.all.insert(*addr, member);
-                self.window.returned(addr);
                 fresh.insert(*addr);
                 continue;
             };
@@ -179,13 +182,20 @@ impl Members {
         let mut pending = Vec::new();
         let mut accepted = Vec::new();
         let mut flowing = Flowing::default();
+        let waits_since = |member: &Member| match member.state {
+            State::Held { since, .. } => Some(since),
+            _ => None,
+        };
+        // What was new when the first removal was asked for stays so while it waits.
+        let asked = self.all.values().filter_map(waits_since).min().unwrap_or(now.instant);
         for (addr, member) in &self.all {
             let idle = sources.drained.contains(addr);
+            let settled = member.came.is_none_or(|came| came + guard.interval <= asked);
             let tier = sources.tier(&member.last);
             let removal = |since: Instant, idle| {
                 let word = sources.answering_since(&member.last, since);
                 let confirmed = word.is_some() && sources.confirmed(addr, member);
-                Pending { addr: *addr, tier, word, confirmed, idle }
+                Pending { addr: *addr, tier, word, confirmed, idle, settled }
             };
             match member.state {
                 State::Held { accepted: true, .. } => accepted.push(*addr),
@@ -195,7 +205,11 @@ impl Members {
             }
             if !idle && matches!(member.state, State::In | State::Held { accepted: false, .. }) {
                 flowing.all += 1;
-                *flowing.before.entry(tier).or_default() += usize::from(!fresh.contains(addr));
+                let before = flowing.before.entry(tier).or_default();
+                if !fresh.contains(addr) {
+                    before.all += 1;
+                    before.settled += usize::from(settled);
+                }
             }
         }
         if !accepted.is_empty() {
@@ -265,6 +279,7 @@ impl Members {
             entry: Entry { weight: None, enabled: true, zone: None, labels: Default::default() },
             last: sources.to_vec(),
             had: Vec::new(),
+            came: None,
             state: State::Held { since: now.instant, wall: now.wall, accepted: false },
         });
     }
@@ -283,6 +298,7 @@ impl Members {
             entry: entry.clone(),
             last: vec![source],
             had: vec![source],
+            came: None,
             state: State::Leaving { until, wall },
         });
     }
