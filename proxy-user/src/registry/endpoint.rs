@@ -39,7 +39,7 @@ pub enum BadEndpoint {
 ///
 /// The weight is that of `weight`, else of `_WEIGHT`; the zone that of `zone`. Labels: `protocol` (or the scheme), `version`,
 /// `application` (`appName`, `app_name`), `serialization`, `rpc_version` (`rpcVer`, `release`, `dubbo`), `path`, and the
-/// writer's other keys as they are, times and process numbers left out. Keys and values that are too long are left out.
+/// writer's other keys as they are; times, process numbers and what may be a [`secret`] left out. Keys and values that are too long are left out.
 pub fn parse(text: &str, default_port: Option<u16>) -> Result<Endpoint, BadEndpoint> {
     if text.len() > MAX_ENDPOINT_TEXT {
         return Err(BadEndpoint::TooLong(text.len()));
@@ -94,11 +94,16 @@ pub fn weight(text: &str) -> Result<f64, BadEndpoint> {
     }
 }
 
-/// A text from outside, fit for a log line: short, without control characters, and without what stands before an `@`, which
-/// may be a password.
+/// A text from outside, fit for a log line: short, without control characters, and without what may be a secret: all before
+/// the last `@`, and a query with a key of [`secret`].
 pub fn shown(text: &str) -> String {
-    let text = match (text.find("://"), text.find('@')) {
-        (Some(scheme), Some(at)) if scheme < at => text.get(at + 1..).unwrap_or_default(),
+    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    let text = match text.split_once('?') {
+        Some((head, query))
+            if query.split('&').any(|field| secret(field.split('=').next().unwrap_or(field))) =>
+        {
+            return format!("{}?…", shown(head));
+        }
         _ => text,
     };
     let mut shown: String =
@@ -107,6 +112,12 @@ pub fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// Whether a key names something that nobody but its owner is to see. Such labels are not kept.
+pub fn secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRETS.iter().any(|word| key.contains(word))
 }
 
 /// For fuzzing: whatever the bytes are, no panic, and nothing kept that is longer than they are.
@@ -162,7 +173,7 @@ fn labels(parts: &Parts<'_>, fields: &BTreeMap<&str, String>) -> BTreeMap<Arc<st
     }
     keep("protocol", parts.scheme.unwrap_or_default());
     keep("path", parts.path);
-    for (key, value) in fields.iter().filter(|(key, _)| !ELSEWHERE.contains(key)) {
+    for (key, value) in fields.iter().filter(|(key, _)| !ELSEWHERE.contains(key) && !secret(key)) {
         keep(key, value);
     }
     labels
@@ -208,6 +219,10 @@ fn decoded(text: &str) -> String {
 }
 
 const LONGEST_SHOWN: usize = 160;
+
+/// Parts of the keys of secrets: Dubbo's `token`, `password`, `accessKeyId`, and what others call them.
+const SECRETS: [&str; 9] =
+    ["passw", "pwd", "secret", "token", "credential", "accesskey", "access_key", "apikey", "api_key"];
 
 /// Labels with a name of weir's own, and the writers' keys for them.
 const NAMED: [(&str, &[&str]); 5] = [
@@ -282,6 +297,13 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_no_labels() {
+        let text = "dubbo://10.0.0.1:80/a?token=t&Password=p&accessKeyId=k&client_secret=s&tag=gray";
+        let endpoint = parse(text, None).unwrap();
+        assert_eq!(labelled(&endpoint), [("path", "a"), ("protocol", "dubbo"), ("tag", "gray")]);
+    }
+
+    #[test]
     fn plain_forms_and_the_default_port() {
         for (text, port, want) in [
             ("10.0.0.1:80", None, "10.0.0.1:80"),
@@ -328,7 +350,11 @@ mod tests {
 
     #[test]
     fn shown_without_passwords_and_control_characters() {
-        assert_eq!(shown("dubbo://u:p@host:1\n"), "host:1?");
+        for text in ["dubbo://u:p@host:1\n", "u:p@host:1\n", "dubbo://u:p@ss@host:1\n", "u:p?q@host:1\n"] {
+            assert_eq!(shown(text), "host:1?", "{text}");
+        }
+        assert_eq!(shown("dubbo://h:1/a?tag=x&Token=abc"), "dubbo://h:1/a?…");
+        assert_eq!(shown("h:1?tag=x"), "h:1?tag=x");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), LONGEST_SHOWN + 1);
     }
 
