@@ -48,11 +48,11 @@ impl Feeds {
     }
 
     /// Ties feeds to the services that use them, and drops those that none uses.
-    pub(super) fn tie(&mut self, services: &BTreeMap<String, Service>) {
+    pub(super) fn tie(&mut self, services: &BTreeMap<String, Service>, now: Now) {
+        let mut caps: BTreeMap<FeedId, usize> = BTreeMap::new();
         for feed in self.all.values_mut() {
             feed.users.clear();
             feed.left.clear();
-            feed.cap = 0;
         }
         for (name, service) in services {
             let discovery = service.spec.discovery.as_ref();
@@ -63,11 +63,15 @@ impl Feeds {
                     if feed.users.last() != Some(name) {
                         feed.users.push(name.clone());
                     }
-                    feed.cap = feed.cap.max(cap);
+                    let largest = caps.entry(*id).or_default();
+                    *largest = cap.max(*largest);
                 }
             }
         }
         self.all.retain(|_, feed| !feed.users.is_empty());
+        for (id, cap) in caps {
+            self.all.entry(id).and_modify(|feed| feed.limit(cap, now));
+        }
         let all = &self.all;
         self.by_name.retain(|_, id| all.contains_key(id));
     }

@@ -78,6 +78,8 @@ pub struct Pool {
     /// When the oldest push was read that is not in the snapshot.
     received: Option<Instant>,
     changes: Vec<Change>,
+    /// Registries to ask for everything again.
+    resyncs: BTreeSet<Arc<str>>,
 }
 
 impl Pool {
@@ -92,6 +94,7 @@ impl Pool {
             snapshot: Arc::default(),
             received: None,
             changes: Vec::new(),
+            resyncs: BTreeSet::new(),
         }
     }
 
@@ -130,7 +133,7 @@ impl Pool {
         }
         self.setup = setup;
         self.remembered.clear();
-        self.feeds.tie(&self.services);
+        self.feeds.tie(&self.services, now);
     }
 
     /// Takes backends that take new flows by the maps into their service. They are up until the first verdict; those that
@@ -213,6 +216,9 @@ impl Pool {
 
     /// Works out what is due and what has changed.
     pub fn tick(&mut self, now: Now) {
+        let asking =
+            self.feeds.all.values_mut().filter_map(|feed| feed.asks(now).then(|| feed.registry.clone()));
+        self.resyncs.extend(asking);
         let mut services = None;
         for (name, service) in &mut self.services {
             let due = service.wake.is_some_and(|wake| wake <= now.instant);
@@ -250,7 +256,14 @@ impl Pool {
     /// When to tick next, if nothing comes before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        self.services.values().fold(None, |wake, service| earlier(wake, service.wake))
+        let wake = self.services.values().fold(None, |wake, service| earlier(wake, service.wake));
+        self.feeds.all.values().fold(wake, |wake, feed| earlier(wake, feed.resync))
+    }
+
+    /// Registries that have to be asked for everything again: changes have come on top of a set that was refused, and say
+    /// nothing without a whole one. Each is answered once.
+    pub fn take_resyncs(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.resyncs)
     }
 
     /// What discovery and health say, as of the last tick.

@@ -120,7 +120,7 @@ impl<'a> Sources<'a> {
         word
     }
 
-    /// Whether every source has answered since weir began, or is not waited for.
+    /// Whether every source has answered once, or is not waited for.
     pub(super) fn synced(&self, let_go: &BTreeSet<FeedId>) -> bool {
         self.all.iter().all(|source| source.feed.synced || let_go.contains(&source.id))
     }

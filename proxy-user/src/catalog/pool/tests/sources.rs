@@ -215,3 +215,48 @@ fn the_cap_of_a_service_is_its_own_and_counts_at_once() {
     bench.reset("a", hosts(1..=3));
     assert_eq!((bench.flowing(), bench.knowledge()), (vec![1, 2, 3], vec![Knowledge::Known]));
 }
+
+#[test]
+fn a_change_on_top_of_a_refused_set_asks_for_a_whole_one() {
+    let mut bench = Bench::new(spec(&["a"]));
+    let asked = |bench: &mut Bench| !bench.pool.take_resyncs().is_empty();
+    let garbage = || {
+        let rejected = vec![Rejected { text: "x".into(), why: "no address".into() }];
+        Set { rejected, rejected_count: 1, ..hosts([]) }
+    };
+    let add = |host| Report::Event(Event::Add { query: query(), set: hosts([host]) });
+    bench.tell("a", add(9));
+    bench.reset("a", garbage());
+    assert!(!asked(&mut bench), "a refused set by itself would only come again");
+    bench.tell("a", add(1));
+    assert!(asked(&mut bench) && !asked(&mut bench));
+    bench.reset("a", garbage());
+    bench.tell("a", add(2));
+    assert!(!asked(&mut bench), "not that often");
+    bench.pass(10);
+    assert!(asked(&mut bench));
+    bench.reset("a", hosts([1, 2]));
+    bench.tell("a", add(3));
+    bench.pass(100);
+    assert!(!asked(&mut bench) && bench.knowledge() == [Knowledge::Known]);
+
+    // Above the cap, and below it again.
+    bench.guard(|discovery| discovery.guard.max_endpoints = 3);
+    bench.tell("a", add(4));
+    assert!(!asked(&mut bench));
+    let remove =
+        Event::Remove { query: query(), addrs: vec![addr(4)], version: None, received: Instant::now() };
+    bench.tell("a", Report::Event(remove));
+    assert!(asked(&mut bench));
+    bench.reset("a", hosts(1..=5));
+    bench.pass(100);
+    assert!(!asked(&mut bench));
+    bench.guard(|discovery| discovery.guard.max_endpoints = 5);
+    assert!(asked(&mut bench), "a larger cap");
+    // A new session brings a whole set by itself.
+    bench.reset("a", hosts(1..=6));
+    bench.lose("a");
+    bench.tell("a", add(1));
+    bench.pass(100);
+    assert!(!asked(&mut bench));
+}
