@@ -135,7 +135,7 @@ fn desired(acl: Acl) -> Desired {
     }
     let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8:5::1", "2001:db8:5::2"];
     Desired {
-        acl: policy(acl),
+        acl: policy(acl).into(),
         services,
         snat: SnatPool {
             addresses: addresses.iter().filter_map(|addr| addr.parse().ok()).collect(),
