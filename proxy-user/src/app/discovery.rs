@@ -392,4 +392,4 @@ const WITHDRAW_TIME: Duration = Duration::from_secs(3);
 const LINGER: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
-mod tests;
+mod zone_tests;

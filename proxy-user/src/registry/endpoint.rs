@@ -4,7 +4,7 @@
 //! One place for every registry; what is no address is refused with a reason and never looked up.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -94,10 +94,10 @@ pub fn weight(text: &str) -> Result<f64, BadEndpoint> {
     }
 }
 
-/// A text from outside, fit for a log line: short, without control characters, and without what may be a secret: all before
-/// the last `@`, and a query with a key of [`secret`].
+/// A text from outside, fit for a log line: short, without control characters, and without what may be a secret: what stands
+/// before an `@`, and a query with a key of [`secret`].
 pub fn shown(text: &str) -> String {
-    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    let text = without_user(text);
     let text = match text.split_once('?') {
         Some((head, query))
             if query.split('&').any(|field| secret(field.split('=').next().unwrap_or(field))) =>
@@ -112,6 +112,18 @@ pub fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// What follows the last `@`, if a user and password may stand before it. A password may have any character, `@`, `/` and `?`
+/// among them; only a text that begins with an address has none.
+fn without_user(text: &str) -> &str {
+    let Some((before, after)) = text.rsplit_once('@').filter(|(before, _)| before.contains(':')) else {
+        return text;
+    };
+    let authority = before.split_once("://").map_or(before, |(_, rest)| rest);
+    let first = authority.split(['/', '?']).next().unwrap_or_default();
+    let is_address = first.parse::<SocketAddr>().is_ok() || first.parse::<IpAddr>().is_ok();
+    if is_address { text } else { after }
 }
 
 /// Whether a key names something that nobody but its owner is to see. Such labels are not kept.
@@ -350,8 +362,11 @@ mod tests {
 
     #[test]
     fn shown_without_passwords_and_control_characters() {
-        for text in ["dubbo://u:p@host:1\n", "u:p@host:1\n", "dubbo://u:p@ss@host:1\n", "u:p?q@host:1\n"] {
+        for text in ["dubbo://u:p@host:1\n", "u:p@host:1\n", "u:p@s:s@host:1\n", "x://u:p/@?@host:1\n"] {
             assert_eq!(shown(text), "host:1?", "{text}");
+        }
+        for text in ["x://10.0.0.1:1/a@b", "10.0.0.1:1?a=x@b", "a@b:1", "no secret"] {
+            assert_eq!(shown(text), text);
         }
         assert_eq!(shown("dubbo://h:1/a?tag=x&Token=abc"), "dubbo://h:1/a?…");
         assert_eq!(shown("h:1?tag=x"), "h:1?tag=x");
