@@ -327,7 +327,7 @@ mod tests {
             ("10.0.0.1", Some(9), "10.0.0.1:9"),
             ("[::ffff:10.0.0.1]:80", None, "10.0.0.1:80"),
         ] {
-            let want: std::net::SocketAddr = want.parse().unwrap();
+            let want: SocketAddr = want.parse().unwrap();
             let addr = parse(text, port).unwrap().addr;
             assert_eq!((addr.addr, addr.port), (want.ip(), want.port()), "{text}");
         }
@@ -386,7 +386,7 @@ mod tests {
 
         #[test]
         fn what_is_written_is_read(addr in any::<IpAddr>(), port in 1_u16.., weight in 0_u32..100_000) {
-            let text = format!("{}?weight={weight}", std::net::SocketAddr::new(addr, port));
+            let text = format!("{}?weight={weight}", SocketAddr::new(addr, port));
             let endpoint = parse(&text, None).unwrap();
             prop_assert_eq!(endpoint.addr, BackendAddr { addr: addr.to_canonical(), port });
             prop_assert_eq!(endpoint.weight, Some(f64::from(weight)));
