@@ -15,7 +15,7 @@ use super::handover::Parcels;
 use super::journal::Journal;
 use super::publications::Publications;
 use crate::catalog::ApiState;
-use crate::catalog::pool::{self, Now, Overdue, Pool, Setup, What};
+use crate::catalog::pool::{self, Now, Overdue, Pool, Setup};
 use crate::catalog::snapshot::{Snapshot, Standing};
 use crate::config::Settings;
 use crate::control::registry::RegistrySession;
@@ -129,6 +129,11 @@ impl Discovery {
         self.parcels.clear();
     }
 
+    /// Places this weir in another zone from the next [`Self::adopt`] on, and answers the one before.
+    pub(super) fn set_zone(&mut self, zone: Option<Arc<str>>) -> Option<Arc<str>> {
+        std::mem::replace(&mut self.zone, zone)
+    }
+
     /// The driver of a registry has ended without a word: no session holds what it said, or what is registered there.
     fn lost(&mut self, name: &str, why: &str) {
         self.publications.lost(name);
@@ -226,6 +231,14 @@ impl Discovery {
     /// What is known now, if it is not what was answered last.
     pub(super) fn tick(&mut self) -> Option<Arc<Snapshot>> {
         self.pool.tick(Now::clock());
+        self.show()
+    }
+
+    /// What the pool has worked out, if it is not what was answered last.
+    pub(super) fn show(&mut self) -> Option<Arc<Snapshot>> {
+        for name in self.pool.take_resyncs() {
+            self.resync(Some(&name));
+        }
         let snapshot = self.pool.snapshot();
         if Arc::ptr_eq(&snapshot, &self.shown) {
             return None;
@@ -238,9 +251,7 @@ impl Discovery {
     pub(super) fn record(&mut self) {
         for change in self.pool.take_changes() {
             self.journal.change(&change);
-            if let What::Held(hold) = &change.what {
-                self.metrics.discovery().hold(&change.service, hold.why);
-            }
+            self.metrics.discovery().change(&change, &self.shown);
         }
         if !Arc::ptr_eq(&self.shown, &self.kept) {
             self.kept = self.shown.clone();
@@ -417,3 +428,6 @@ const MOST_NAMED: usize = 16_384;
 const WITHDRAW_TIME: Duration = Duration::from_secs(3);
 /// How long consumers may take to hear of it: SOFARegistry pushes within two seconds.
 const LINGER: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod zone_tests;

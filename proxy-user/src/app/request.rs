@@ -122,7 +122,10 @@ impl Daemon {
         self.learn_ways(&laid.merged, Default::default(), NEW_WAYS, NEW_WAYS).await;
         let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool };
         match self.apply_desired(number).await {
-            Ok(_) => Ok(before),
+            Ok(_) => {
+                self.discovery.show();
+                Ok(before)
+            }
             Err(refusal) => {
                 self.put_back(before).await;
                 Err(refusal)
@@ -133,6 +136,7 @@ impl Daemon {
     async fn put_back(&mut self, before: Before) {
         self.state.laid = before.laid;
         self.discovery.pool = before.pool;
+        self.discovery.show();
         self.kernel.forget_acl();
         self.reapply().await;
     }
@@ -190,7 +194,9 @@ impl Daemon {
         let api = self.state.api.clone();
         let other = !self.state.laid.is_of(&merged.desired);
         let number = if other { Number::Next } else { Number::NextIfWritten };
+        let zone = self.discovery.set_zone(loaded.settings.zone.clone());
         if let Err(refusal) = self.put(merged, &api, number).await {
+            self.discovery.set_zone(zone);
             self.ports.want(wanted_before);
             let _ = self.ports.release_unwanted(&pins);
             return Err(refusal);

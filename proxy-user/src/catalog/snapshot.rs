@@ -145,7 +145,7 @@ pub struct Hold {
 /// Why removals wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HoldReason {
-    /// A source of the service has not answered since weir started.
+    /// A source of the service has not answered yet.
     FirstSync,
     /// Fewer than the minimum would be left.
     Minimum,

@@ -5,6 +5,7 @@ mod guards;
 mod health;
 mod model;
 mod sources;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
