@@ -97,16 +97,24 @@ pub fn weight(text: &str) -> Result<f64, BadEndpoint> {
 /// A text from outside, fit for a log line: short, without control characters, and without what stands before an `@`, which
 /// may be a password.
 pub fn shown(text: &str) -> String {
-    let text = match (text.find("://"), text.find('@')) {
-        (Some(scheme), Some(at)) if scheme < at => text.get(at + 1..).unwrap_or_default(),
-        _ => text,
-    };
+    let text = without_user(text);
     let mut shown: String =
         text.chars().take(LONGEST_SHOWN).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(LONGEST_SHOWN).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// What follows the last `@`, if a user and password may stand before it. A password may have any character, `@`, `/` and `?`
+/// among them; only a text that begins with an address has none.
+fn without_user(text: &str) -> &str {
+    let Some((before, after)) = text.rsplit_once('@').filter(|(before, _)| before.contains(':')) else {
+        return text;
+    };
+    let authority = before.split_once("://").map_or(before, |(_, rest)| rest);
+    let first = authority.split(['/', '?']).next().unwrap_or_default();
+    if address(first, Some(1)).is_ok() { text } else { after }
 }
 
 /// For fuzzing: whatever the bytes are, no panic, and nothing kept that is longer than they are.
@@ -328,7 +336,12 @@ mod tests {
 
     #[test]
     fn shown_without_passwords_and_control_characters() {
-        assert_eq!(shown("dubbo://u:p@host:1\n"), "host:1?");
+        for text in ["dubbo://u:p@host:1\n", "u:p@host:1\n", "u:p@s:s@host:1\n", "x://u:p/@?@host:1\n"] {
+            assert_eq!(shown(text), "host:1?", "{text}");
+        }
+        for text in ["x://10.0.0.1:1/a@b", "10.0.0.1:1?a=x@b", "a@b:1", "no secret"] {
+            assert_eq!(shown(text), text);
+        }
         assert_eq!(shown(&"x".repeat(500)).chars().count(), LONGEST_SHOWN + 1);
     }
 
