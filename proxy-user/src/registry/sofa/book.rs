@@ -84,6 +84,7 @@ impl Book {
         }
         let now = pushed.received;
         let first = !std::mem::replace(&mut self.heard, true);
+        let mut changed = self.settle(now);
         if pushed.whole {
             self.first = First::Over;
         } else if self.first == First::Waits {
@@ -91,11 +92,14 @@ impl Book {
         }
         let only = self.asked.data_center.clone();
         let counts = |segment: &&Arc<Segment>| only.as_ref().is_none_or(|only| *only == segment.name);
-        let mut changed = false;
         for segment in pushed.segments.values().filter(counts) {
             match self.take(segment) {
                 Ok(news) => changed |= news,
-                Err(why) => return Some(News::Unknown(format!("a push cannot be read: {why}"))),
+                Err(why) => {
+                    let why = format!("a push cannot be read: {why}");
+                    self.pages.entry(segment.name.clone()).or_default().refuse(&why);
+                    return Some(News::Unknown(why));
+                }
             }
         }
         changed |= self.forget(now);
@@ -109,15 +113,27 @@ impl Book {
         if texts > MAX_ENDPOINTS {
             // What came last was too much. The others stay as they are until all have room.
             let new = self.pages.iter_mut().filter(|(name, _)| pushed.segments.contains_key(*name));
-            new.for_each(|(_, page)| page.refuse());
+            new.for_each(|(_, page)| {
+                page.refuse(&TooMany.to_string());
+                page.data = None;
+            });
         }
         changed.then(|| self.sum_up(now))
     }
 
     /// What the passing of time says.
     pub(super) fn tick(&mut self, now: Instant) -> Option<News> {
-        let settled = matches!(self.first, First::Until(end) if now >= end);
+        let settled = self.settle(now);
         (self.forget(now) || settled).then(|| self.sum_up(now))
+    }
+
+    /// Whether it is known from now on which data centres there are.
+    fn settle(&mut self, now: Instant) -> bool {
+        let settled = matches!(self.first, First::Until(end) if now >= end);
+        if settled {
+            self.first = First::Over;
+        }
+        settled
     }
 
     /// Whether it is news.
@@ -148,23 +164,15 @@ impl Book {
         self.pages.len() < before
     }
 
-    fn sum_up(&mut self, now: Instant) -> News {
-        if self.pages.values().any(|page| page.refused) {
-            return News::Unknown(TooMany.to_string());
+    fn sum_up(&self, now: Instant) -> News {
+        if let Some(why) = self.pages.values().find_map(|page| page.refused.as_ref()) {
+            return News::Unknown(why.clone());
         }
         if !self.pages.values().any(|page| page.current) {
             return News::Unknown(self.why.to_owned());
         }
-        let whole = match self.first {
-            First::Waits => false,
-            First::Until(end) => now >= end,
-            First::Over => true,
-        };
-        if whole {
-            self.first = First::Over;
-        }
         match self.collect(now) {
-            News::Set(set) if !whole => News::Part(set),
+            News::Set(set) if self.first != First::Over => News::Part(set),
             news => news,
         }
     }

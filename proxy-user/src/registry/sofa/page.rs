@@ -22,8 +22,8 @@ pub(super) struct Page {
     pub(super) current: bool,
     /// Since when it is not.
     pub(super) silent: Option<Instant>,
-    /// Whether what it said was too much to keep.
-    pub(super) refused: bool,
+    /// Why what it said last is not used, if so.
+    pub(super) refused: Option<String>,
 }
 
 impl Page {
@@ -64,15 +64,15 @@ impl Page {
                 data: Some(Arc::clone(segment)),
                 current: true,
                 silent: None,
-                refused: false,
+                refused: None,
             };
         }
         news
     }
 
-    /// It has no room. What it says next is news.
-    pub(super) fn refuse(&mut self) {
-        (self.data, self.refused) = (None, true);
+    /// What it says cannot be used. What it says next is news.
+    pub(super) fn refuse(&mut self, why: &str) {
+        self.refused = Some(why.to_owned());
         self.ask_anew();
     }
 }

@@ -152,6 +152,15 @@ fn the_first_of_several_pushes_is_a_part() {
     assert_eq!(said(book.tick(begin + 2 * SETTLED)), "[10.0.0.1 10.0.0.2]");
     assert_eq!(said(book.tick(begin + 3 * SETTLED)), "nothing");
     assert_eq!(one(&mut book, "b", 6, &["10.0.0.3:1"]), "[10.0.0.1 10.0.0.3]");
+    let mut torn = super::knowledge::book(&[]);
+    let broken = Segment { zones: Err("torn".to_owned()), ..segment("a", 7, &[]) };
+    assert_eq!(read(&mut torn, vec![broken]), "? a push cannot be read: torn");
+    assert_eq!(one(&mut torn, "b", 5, &["10.0.0.2:1"]), "? a push cannot be read: torn", "a is not known");
+    assert_eq!(one(&mut torn, "a", 7, &["10.0.0.1:1"]), "[10.0.0.1 10.0.0.2]");
+    let mut none = super::knowledge::book(&[]);
+    assert_eq!(one(&mut none, "a", 1, &[]), format!("? {NOTHING}"));
+    assert_eq!(said(none.tick(begin + 2 * SETTLED)), format!("? {NOTHING}"));
+    assert_eq!(said(none.tick(begin + 3 * SETTLED)), "nothing", "once");
     let mut alone = super::knowledge::book(&[("data_center", "a")]);
     assert_eq!(one(&mut alone, "a", 5, &["10.0.0.1:1"]), "[10.0.0.1]");
 }
