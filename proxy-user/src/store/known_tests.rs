@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::known::{Keeper, Known};
 use crate::catalog::pool::{Remembered, RememberedEndpoint, RememberedSet};
+use crate::model::BackendAddr;
 use crate::registry::source::{Endpoint, Query};
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -100,6 +101,21 @@ fn a_damaged_part_is_no_set_and_never_another_one() {
     for end in (0..whole.len()).step_by(101) {
         check(&whole[..end], &format!("cut at {end}"));
     }
+}
+
+#[test]
+fn as_many_endpoints_as_a_query_may_have() {
+    let (_dir, path) = place();
+    let mut all = sets(&["x"]);
+    let one = all.values().next().unwrap().endpoints[1].clone();
+    let many = (0..100_000_u32).map(|number| {
+        let addr = BackendAddr { addr: std::net::Ipv4Addr::from_bits(number).into(), port: 80 };
+        RememberedEndpoint { endpoint: Endpoint { addr, ..one.endpoint.clone() }, leaving: None }
+    });
+    let large = RememberedSet { endpoints: many.collect(), ..(**all.values().next().unwrap()).clone() };
+    all.values_mut().for_each(|set| *set = Arc::new(large.clone()));
+    Known::open(&path).0.write(&all).unwrap();
+    assert_eq!(Known::open(&path).1, all);
 }
 
 #[test]
