@@ -76,7 +76,7 @@ impl Discovery {
         parcels: Parcels,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (known, remembered, warning) = Known::open(&state_dir.join("known.redb"));
+        let (known, remembered, warning) = Known::open(&state_dir.join("known"));
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
