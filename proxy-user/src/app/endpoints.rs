@@ -159,8 +159,19 @@ impl Daemon {
         }
     }
 
-    /// Carries out the removals of a service that wait.
-    pub(super) async fn accept(&mut self, service: String) -> Result<AcceptAnswer, Refusal> {
+    /// Carries out the removals of a service that wait, if they are those that were shown.
+    pub(super) async fn accept(
+        &mut self,
+        service: String,
+        shown: Option<u32>,
+    ) -> Result<AcceptAnswer, Refusal> {
+        let pool = self.discovery.pool.snapshot();
+        let hold = pool.services.get(&service).and_then(|pooled| pooled.hold.as_ref());
+        if let (Some(shown), Some(hold)) = (shown, hold)
+            && shown != hold.number()
+        {
+            return Err(Refusal::other_hold(&service));
+        }
         let released = self.discovery.pool.accept(&service, Now::clock());
         let removed = released.map_err(|error| Refusal::new(Code::NothingHeld, error.to_string()))?;
         self.follow_endpoints().await;

@@ -40,9 +40,9 @@ impl Daemon {
                 tracing::info!(uid = by.uid, ?registry, "registries are to be asked again");
                 respond(reply, self.resync(registry));
             }
-            Request::Accept { service, by, reply } => {
+            Request::Accept { service, hold, by, reply } => {
                 tracing::info!(uid = by.uid, service, "held removals are accepted");
-                let answer = self.accept(service).await;
+                let answer = self.accept(service, hold).await;
                 respond(reply, answer);
             }
             Request::Detach { by, reply } => {
