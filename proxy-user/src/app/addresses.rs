@@ -38,6 +38,15 @@ impl Daemon {
         if let Err(error) = self.try_follow_addresses().await {
             tracing::warn!(%error, "VIP addresses could not be followed");
         }
+        self.look_at_host().await;
+    }
+
+    /// Reads which addresses this host has.
+    pub(super) async fn look_at_host(&mut self) {
+        match own(&self.netlink).await {
+            Ok(own) => self.host = own,
+            Err(error) => tracing::warn!(%error, "the host's own addresses could not be read"),
+        }
     }
 
     /// Whether some service announces this address.
