@@ -137,4 +137,21 @@ mod tests {
             assert!(super::kind(kind.name).is_some_and(|found| found.name == kind.name));
         }
     }
+
+    #[cfg(feature = "sofa")]
+    #[test]
+    fn a_connection_is_kept_where_only_times_differ() {
+        let settings = |text: &str| {
+            let text = format!("servers = [\"192.0.2.1:9600\"]\n{text}");
+            (kind("sofa").unwrap().check)(toml::from_str(&text).unwrap(), Path::new("/")).unwrap()
+        };
+        let own = settings("");
+        assert!(own.keeps_connection(&settings("refresh = \"10s\"\nheartbeat = \"5s\"")));
+        for other in ["group = \"SOFA\"", "app = \"other\"", "attributes = { key = \"value\" }"] {
+            assert!(!own.keeps_connection(&settings(other)), "{other}");
+        }
+        let file = (kind("file").unwrap().check)(toml::Table::new(), Path::new("/")).unwrap();
+        assert!(!file.keeps_connection(&file.clone()), "it has none");
+        assert!(!own.leased() && !file.leased());
+    }
 }
