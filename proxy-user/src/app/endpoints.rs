@@ -32,6 +32,8 @@ pub(super) struct Laid {
     pub(super) fixed: BTreeMap<String, Service>,
     /// Services whose endpoints do not all fit the maps.
     pub(super) left_out: Vec<LeftOut>,
+    /// How the state is to be numbered, where that has failed so far.
+    pub(super) owed: Number,
 }
 
 impl Laid {
@@ -39,7 +41,7 @@ impl Laid {
     pub(super) fn new(mut merged: Merged, snapshot: &Snapshot, api: &ApiState) -> Self {
         let fixed = merged.desired.services.clone();
         let left_out = overlay(&mut merged.desired, snapshot, api);
-        Self { merged, fixed, left_out }
+        Self { merged, fixed, left_out, owed: Number::Same }
     }
 
     /// Whether this is a desired state with what discovery says on top.
@@ -51,7 +53,7 @@ impl Laid {
     }
 
     /// Lays anew what is known now; answers the services as they were.
-    fn again(&mut self, snapshot: &Snapshot, api: &ApiState) -> BTreeMap<String, Service> {
+    pub(super) fn again(&mut self, snapshot: &Snapshot, api: &ApiState) -> BTreeMap<String, Service> {
         let before = std::mem::replace(&mut self.merged.desired.services, self.fixed.clone());
         self.left_out = overlay(&mut self.merged.desired, snapshot, api);
         before
@@ -96,12 +98,6 @@ impl Daemon {
         self.discovery.record();
         self.want_endpoints();
         self.publish();
-    }
-
-    /// Asks for what the state in force needs.
-    pub(super) fn want_endpoints(&mut self) {
-        let in_force = self.kernel.stands();
-        self.discovery.want(&self.state.laid.merged.desired, &self.state.api, in_force);
     }
 
     /// Applies the new services. One that does not fit the maps keeps what it had, and the others go on.
@@ -184,25 +180,23 @@ impl Daemon {
         }
     }
 
-    /// Carries out the removals of a service that wait.
-    pub(super) async fn accept(&mut self, service: String) -> Result<AcceptAnswer, Refusal> {
+    /// Carries out the removals of a service that wait, if they are those that were shown.
+    pub(super) async fn accept(
+        &mut self,
+        service: String,
+        shown: Option<u32>,
+    ) -> Result<AcceptAnswer, Refusal> {
+        let pool = self.discovery.pool.snapshot();
+        let hold = pool.services.get(&service).and_then(|pooled| pooled.hold.as_ref());
+        if let (Some(shown), Some(hold)) = (shown, hold)
+            && shown != hold.number()
+        {
+            return Err(Refusal::other_hold(&service));
+        }
         let released = self.discovery.pool.accept(&service, Now::clock());
         let removed = released.map_err(|error| Refusal::new(Code::NothingHeld, error.to_string()))?;
         self.follow_endpoints().await;
         Ok(AcceptAnswer { service, removed: removed.iter().map(backend_text).collect() })
-    }
-
-    /// Endpoints of discovery that are in the maps stay until their registries have said something.
-    pub(super) fn keep_installed(&mut self) {
-        for (name, service) in &self.state.laid.fixed {
-            let Some(found) = service.discovery.as_ref().and(self.kernel.backends_of(&service.vip)) else {
-                continue;
-            };
-            self.discovery.pool.adopt(name, found, Now::clock());
-        }
-        if let Some(snapshot) = self.discovery.tick() {
-            self.state.laid.again(&snapshot, &self.state.api);
-        }
     }
 
     /// Lays what is known of endpoints over a new merged state, whose services discovery follows from now on.

@@ -2,6 +2,7 @@
 //! from the same one.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -140,6 +141,17 @@ pub struct Hold {
     pub since: Timestamp,
     /// When they are carried out if nothing changes; none for not without `weir registry accept`.
     pub until: Option<Timestamp>,
+}
+
+impl Hold {
+    /// Stands for the endpoints that wait, so that an operator accepts what was shown: another set has another number.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        self.addrs.hash(&mut hasher);
+        let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
 }
 
 /// Why removals wait.

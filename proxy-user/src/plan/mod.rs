@@ -33,7 +33,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxy_common::{BackendValue, ServiceKey, limits};
+use proxy_common::{BackendState, BackendValue, ServiceKey, limits};
 
 pub use blocks::covered;
 pub use installed::{Installed, Ring};
@@ -145,16 +145,22 @@ pub struct ServiceNumbers {
     pub backends: BTreeMap<BackendAddr, u16>,
 }
 
-/// The backends that a VIP's service has in the maps; `None` without a service there.
+/// Whether a VIP has a service in the maps.
 #[must_use]
-pub fn backends_of(installed: &Installed, vip: &Vip) -> Option<Vec<BackendAddr>> {
+pub fn serves(installed: &Installed, vip: &Vip) -> bool {
+    installed.services.contains_key(&convert::service_key(vip))
+}
+
+/// The backends that a VIP's service has in the maps, each with what it takes; `None` without a service there.
+#[must_use]
+pub fn backends_of(installed: &Installed, vip: &Vip) -> Option<Vec<(BackendAddr, BackendState)>> {
     let id = installed.services.get(&convert::service_key(vip))?.id;
     let own = installed.backends.values().filter(|backend| backend.service == id);
-    let addr = |backend: &BackendValue| BackendAddr {
-        addr: convert::ip_addr(&backend.addr),
-        port: backend.port.number(),
+    let found = |backend: &BackendValue| {
+        let addr = BackendAddr { addr: convert::ip_addr(&backend.addr), port: backend.port.number() };
+        (addr, BackendState::from_byte(backend.state))
     };
-    Some(own.map(addr).collect())
+    Some(own.map(found).collect())
 }
 
 /// The steps from what is installed to what is desired; none if they are equal.
