@@ -12,7 +12,7 @@ use std::time::Duration;
 use proxy_common::BackendState;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::handover::Parcels;
 use super::journal::Journal;
