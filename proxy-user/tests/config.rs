@@ -58,6 +58,23 @@ fn accepted_but_odd_things_are_warned_of() {
     assert_eq!(nets, ["10.0.0.0/24", "192.0.2.1/32"]);
 }
 
+#[cfg(feature = "sofa")]
+#[test]
+fn a_vip_that_weir_would_find_itself_is_warned_of() {
+    let text = "[registry.main]\nkind = \"sofa\"\nservers = [\"10.0.0.9:9600\"]\n\
+        [[service]]\nname = \"web\"\nvip = \"tcp/198.51.100.10:80\"\n\
+        discover = { registry = \"main\", service = \"web\" }\n\
+        publish = { registry = \"main\", service = \"web\", weight = 50 }\n\
+        [[service]]\nname = \"other\"\nvip = \"tcp/198.51.100.10:81\"\n\
+        discover = { registry = \"main\", service = \"other\", group = \"A\" }\n\
+        publish = { registry = \"main\", service = \"other\" }\n";
+    let loaded = load_text("weir.toml", &format!("{HEAD}{text}"), Path::new(""), &Flags::default()).unwrap();
+    // Backends that are to be discovered are not missed, and another group is another name.
+    let codes: Vec<_> = loaded.warnings.iter().map(|w| (w.code, w.line.unwrap())).collect();
+    assert_eq!(codes, [(Code::OwnVip, 10)], "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].message.contains("its own VIP"), "{}", loaded.warnings[0].message);
+}
+
 #[test]
 fn flags_alone_are_enough() {
     let dir = tempfile::tempdir().unwrap();

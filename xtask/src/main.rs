@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod ci;
+mod fuzz;
 mod proto;
 mod size;
 
@@ -35,6 +36,17 @@ enum Task {
     },
     /// All that continuous integration runs.
     Ci,
+    /// Look for faults in what reads bytes from outside: damaged bytes without end, on stable Rust.
+    Fuzz {
+        /// What to fuzz (a wrong name lists them), or `all`.
+        target: String,
+        /// How long, for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Replays a run.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Refuse source files that are too long.
     Size,
     /// The forwarder that `bench l7` compares with.
@@ -74,13 +86,13 @@ enum What {
 }
 
 fn main() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
     match Arguments::parse().task {
         Task::BuildEbpf { check } => build_ebpf::run(check),
         Task::Proto { check } => proto::run(check),
         Task::Ci => ci::run(),
-        Task::Size => {
-            size::run(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?)
-        }
+        Task::Fuzz { target, seconds, seed } => fuzz::run(root, &target, seconds, seed),
+        Task::Size => size::run(root),
         Task::Bench { what: What::Packets, json, quick } => bench::run(json, quick),
         Task::Bench { what: What::Registry, json, quick } => bench::registry::run(json, quick),
         Task::Bench { what: What::L7, json, quick } => bench::l7::run(json, quick),

@@ -39,6 +39,24 @@ impl Daemon {
         if let Err(error) = self.try_follow_addresses().await {
             tracing::warn!(%error, "VIP addresses could not be followed");
         }
+        self.look_at_host().await;
+    }
+
+    /// Reads which addresses this host has: endpoints there are no backends.
+    pub(super) async fn look_at_host(&mut self) {
+        match own(&self.netlink).await {
+            Ok(own) => {
+                self.discovery.set_own(own.clone());
+                self.host = own;
+            }
+            Err(error) => tracing::warn!(%error, "the host's own addresses could not be read"),
+        }
+    }
+
+    /// The host's own addresses may be others.
+    pub(super) async fn follow_own(&mut self) {
+        self.look_at_host().await;
+        self.follow_endpoints().await;
     }
 
     /// Whether some service announces this address.

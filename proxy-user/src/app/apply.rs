@@ -15,7 +15,7 @@ use crate::kernel::maps::Maps;
 use crate::kernel::schema::Capacity;
 use crate::kernel::write::{self, Written};
 use crate::kernel::{clock, grace, read};
-use crate::model::{BackendAddr, Desired, Forward, NextHop, Vip};
+use crate::model::{Desired, Forward, NextHop, Vip};
 use crate::net::follow::Ways;
 use crate::plan::{self, Clock, Input, Installed, Limits, Names, Plan};
 
@@ -90,14 +90,9 @@ impl Kernel {
         self.pins.clone()
     }
 
-    /// The backends of a VIP in the maps; none if it has no service there.
-    pub(super) fn backends_of(&self, vip: &Vip) -> Option<Vec<BackendAddr>> {
-        plan::backends_of(&self.installed, vip)
-    }
-
-    /// Whether something is in force: written by this process or found in the maps.
-    pub(super) const fn stands(&self) -> bool {
-        self.installed.config.generation > 0
+    /// Whether a VIP's service is in the maps.
+    pub(super) fn serves(&self, vip: &Vip) -> bool {
+        plan::serves(&self.installed, vip)
     }
 
     pub(super) const fn installed_generation(&self) -> u64 {
@@ -128,6 +123,7 @@ impl Kernel {
             limits: self.limits,
             cache_budget: CACHE_BUDGET,
             keep_acl: acl == Acl::Same && self.acl_in_force,
+            known: &self.names,
         };
         plan::plan(&input, &self.installed)
             .map_err(|error| Refusal::new(Code::LimitExceeded, error.to_string()))

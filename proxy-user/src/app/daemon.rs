@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 use super::apply::{Acl, Kernel};
 use super::discovery::Discovery;
 use super::endpoints::Laid;
-use super::handover::{self, Offer};
+use super::handover::Offer;
 use super::interfaces::Ports;
 use super::l7::L7;
-use super::{addresses, remove_pins, start};
+use super::start;
 use crate::catalog::{ApiState, Refusal};
 use crate::cli::run::RunArgs;
 use crate::config::{Diagnostic, Settings};
 use crate::control::door::DoorEnd;
-use crate::control::types::{ChangeRecord, DetachAnswer, ReloadRecord};
+use crate::control::types::{ChangeRecord, ReloadRecord};
 use crate::kernel::lock::Lock;
 use crate::kernel::write::Written;
 use crate::metrics::Metrics;
@@ -84,6 +84,8 @@ pub(super) struct Daemon {
     pub(super) metrics: Arc<Metrics>,
     pub(super) started_at: Timestamp,
     pub(super) problems: Problems,
+    /// Addresses of this host, VIPs that are announced among them.
+    pub(super) host: BTreeSet<IpAddr>,
     pub(super) discovery: Discovery,
     /// Services whose endpoints did not fit the maps, and why.
     pub(super) set_back: BTreeMap<String, String>,
@@ -105,6 +107,18 @@ pub(super) enum Number {
     Endpoints,
     /// What has changed is around weir.
     Same,
+}
+
+impl Number {
+    /// For two changes at once.
+    fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (one, Self::Same) => one,
+            (Self::Same, other) => other,
+            (one, other) if one == other => one,
+            _ => Self::Next,
+        }
+    }
 }
 
 /// The signals that weir answers; those that come during the start wait for its end.
@@ -162,10 +176,12 @@ impl Daemon {
                 }
                 change = self.changes.next() => {
                     match change {
-                        Change::Link(_) | Change::LinkGone { .. } | Change::Resync => self.links_changed().await,
-                        // Somebody has taken a VIP's address away.
-                        Change::Address { addr, present: false, .. } if self.announces(addr) => {
-                            self.follow_addresses().await;
+                        Change::Link(_) | Change::LinkGone { .. } => self.links_changed().await,
+                        Change::Resync => { self.links_changed().await; self.follow_own().await; }
+                        Change::Address { addr, present, .. } => {
+                            // Somebody has taken a VIP's address away.
+                            if !present && self.announces(addr) { self.follow_addresses().await; }
+                            self.follow_own().await;
                         }
                         _ => {}
                     }
@@ -281,10 +297,11 @@ impl Daemon {
             self.reapply().await;
             self.follow_addresses().await;
         }
+        self.want_endpoints();
         self.publish();
     }
 
-    /// Plans and writes again with what has changed around weir; the generation stays.
+    /// Plans and writes again with what has changed around weir.
     pub(super) async fn reapply(&mut self) {
         if let Err(refusal) = self.apply_desired(Number::Same).await {
             tracing::error!(%refusal, "the state could not be applied again; weir keeps trying");
@@ -292,11 +309,14 @@ impl Daemon {
         self.publish();
     }
 
-    /// Puts the merged state into the kernel.
+    /// Puts the merged state into the kernel. What fails is still owed: the next try, whatever it is made for, numbers the
+    /// state as this one would have.
     pub(super) async fn apply_desired(&mut self, number: Number) -> Result<Written, Refusal> {
         let begun = Instant::now();
+        let number = number.with(self.state.laid.owed);
         let applied = self.try_apply(number);
         self.problems.apply = applied.as_ref().err().map(ToString::to_string);
+        self.state.laid.owed = if applied.is_ok() { Number::Same } else { number };
         let written = applied?;
         if written.steps > 0 {
             self.metrics.observe_apply(begun.elapsed());
@@ -335,50 +355,30 @@ impl Daemon {
         Ok(written)
     }
 
-    /// Gives the registries' connections to a successor; false if it went wrong and this daemon goes on.
-    async fn hand_over(&mut self, successor: std::os::unix::net::UnixStream) -> bool {
-        tracing::info!("a successor asks to take over");
-        let parcels = self.discovery.hand_over().await;
-        match tokio::task::block_in_place(|| handover::give(successor, parcels)) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "the successor did not take over: this daemon goes on"
-                );
-                self.discovery.begin_anew(&self.settings);
-                self.want_endpoints();
-                false
-            }
-        }
-    }
-
-    /// Leaves the registries' connections with the service manager, for the next start.
-    async fn leave(&mut self) {
-        if !handover::can_store() {
-            return;
-        }
-        let parcels = self.discovery.hand_over().await;
-        if let Err(error) = handover::store(&parcels) {
-            tracing::warn!(error = format!("{error:#}"), "the VIPs' registrations end with this process");
-        }
-    }
-
-    /// Removes everything from the kernel.
-    pub(super) async fn detach(&mut self) -> DetachAnswer {
-        let mut answer = DetachAnswer { removed: Vec::new(), left: Vec::new() };
-        // While packets still reach the backends, so that no consumer meets a VIP that nobody serves.
-        self.discovery.withdraw().await;
-        remove_pins(self.kernel.pins_owned(), &mut answer);
-        self.detach_l7(&mut answer).await;
-        addresses::remove_all(&mut self.announcer, &mut answer).await;
-        answer
-    }
-
     /// Notes a change of the desired state.
     pub(super) fn record(&mut self, origin: Origin, by: Option<crate::control::types::Peer>, what: String) {
         tracing::info!(generation = self.state.generation, ?origin, what, "changed");
         self.state.last_change =
             Some(ChangeRecord { at: Timestamp::now(), origin, by, what, generation: self.state.generation });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Number;
+
+    #[test]
+    fn what_has_failed_is_still_owed_when_something_else_is_applied() {
+        use Number::{Endpoints, Next, NextIfWritten, Same};
+        for (one, other, both) in [
+            (Same, Same, Same),
+            (Same, Endpoints, Endpoints),
+            (Endpoints, Same, Endpoints),
+            (Endpoints, Endpoints, Endpoints),
+            (Endpoints, NextIfWritten, Next),
+            (Next, Endpoints, Next),
+        ] {
+            assert_eq!(one.with(other), both, "{one:?} {other:?}");
+        }
     }
 }

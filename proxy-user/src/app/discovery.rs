@@ -1,32 +1,33 @@
 //! Discovery in the daemon: the registries' drivers, the pool, the health checks and the VIPs that are registered, wired
 //! together. What they find is put in force by `endpoints`.
 
+mod sessions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxy_common::BackendState;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::handover::Parcels;
 use super::journal::Journal;
-use super::publications::Publications;
+use super::publications::{Publications, Scene};
 use crate::catalog::ApiState;
-use crate::catalog::pool::{self, Now, Overdue, Pool, Setup, What};
+use crate::catalog::pool::{self, Now, Overdue, Pool, Setup};
 use crate::catalog::snapshot::{Snapshot, Standing};
-use crate::config::Settings;
-use crate::control::registry::RegistrySession;
-use crate::control::types::{RegistryError, SessionState};
 use crate::health::{self, Targets, Verdict};
 use crate::metrics::Metrics;
-use crate::model::{Desired, Origin};
-use crate::registry::driver::{Driver, Handle, Phase, Report, Tuning};
-use crate::registry::list;
-use crate::registry::source::{Event, Wanted};
+use crate::model::{Desired, Origin, Service};
+use crate::plan::{self, Installed};
+use crate::registry::driver::Report;
+use crate::registry::source::Event;
 use crate::store::known::{Keeper, Known};
+use sessions::Running;
 
 /// Everything that says which backends there are.
 pub(super) struct Discovery {
@@ -48,13 +49,8 @@ pub(super) struct Discovery {
     /// Connections of the process before, for registries that have not begun yet.
     parcels: Parcels,
     shown: Arc<Snapshot>,
-}
-
-/// A registry whose driver runs.
-struct Running {
-    settings: list::Settings,
-    driver: Handle,
-    wanted: Arc<Wanted>,
+    /// What was written down last.
+    kept: Arc<Snapshot>,
 }
 
 /// One thing that was heard.
@@ -74,7 +70,7 @@ impl Discovery {
         parcels: Parcels,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (known, remembered, warning) = Known::open(&state_dir.join("known.redb"));
+        let (known, remembered, warning) = Known::open(&state_dir.join("known"));
         if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
@@ -100,36 +96,13 @@ impl Discovery {
             checker,
             parcels,
             shown: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
-    /// Takes over the registries and the zone of the configuration.
-    pub(super) fn configure(&mut self, settings: &Settings) {
-        self.zone.clone_from(&settings.zone);
-        let stays =
-            |name: &String, running: &mut Running| settings.registries.get(name) == Some(&running.settings);
-        let other = self.registries.extract_if(.., |name, running| !stays(name, running));
-        for name in other.map(|(name, _)| name).collect::<Vec<_>>() {
-            self.lost(&name, "its settings have changed");
-        }
-        for (name, registry) in &settings.registries {
-            if self.registries.contains_key(name) {
-                continue;
-            }
-            let client = registry.client(self.parcels.remove(name));
-            let name_of: Arc<str> = name.as_str().into();
-            let driver = Driver::spawn(name_of, client, Tuning::default(), self.report_to.clone());
-            let running = Running { settings: registry.clone(), driver, wanted: Arc::default() };
-            self.registries.insert(name.clone(), running);
-        }
-        // Connections of registries that are no longer configured end, and what is registered on them.
-        self.parcels.clear();
-    }
-
-    /// The driver of a registry has ended without a word: no session holds what it said, or what is registered there.
-    fn lost(&mut self, name: &str, why: &str) {
-        self.publications.lost(name);
-        self.pool.report(&name.into(), Report::Lost { why: why.to_owned() }, Now::clock());
+    /// Places this weir in another zone from the next [`Self::adopt`] on, and answers the one before.
+    pub(super) fn set_zone(&mut self, zone: Option<Arc<str>>) -> Option<Arc<str>> {
+        std::mem::replace(&mut self.zone, zone)
     }
 
     /// Takes over the services of a merged state (without what discovery itself says) and answers what is known of their
@@ -142,6 +115,24 @@ impl Discovery {
         self.pool.snapshot()
     }
 
+    /// The host has these addresses now.
+    pub(super) fn set_own(&mut self, own: BTreeSet<IpAddr>) {
+        self.pool.set_own(own.clone());
+        self.own = own;
+    }
+
+    /// Backends in the maps are what they are there until the registries or their checks have said something.
+    pub(super) fn keep_installed(&mut self, services: &BTreeMap<String, Service>, installed: &Installed) {
+        let followed = |service: &Service| service.discovery.is_some() || service.health.is_some();
+        for (name, service) in services.iter().filter(|(_, service)| followed(service)) {
+            let found = plan::backends_of(installed, &service.vip).unwrap_or_default();
+            let (active, drained): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|(_, state)| *state == BackendState::Active);
+            self.pool.adopt(name, active.into_iter().map(|(addr, _)| addr), Now::clock());
+            self.pool.adopt_drained(name, drained.into_iter().map(|(addr, _)| addr));
+        }
+    }
+
     /// The next that a registry or the health checks say.
     pub(super) async fn next(&mut self) -> Heard {
         tokio::select! {
@@ -152,13 +143,38 @@ impl Discovery {
         }
     }
 
-    /// Takes in what was heard and what follows closely, so that a burst makes one plan.
-    pub(super) async fn absorb(&mut self, first: Heard) {
-        self.take(first);
+    /// Takes in what was heard and what follows closely, so that a burst makes one plan. The addresses in it are told to
+    /// `named` before they have been judged.
+    pub(super) fn absorb(&mut self, first: Heard, mut named: impl FnMut(Vec<IpAddr>)) {
         let end = Instant::now() + LONGEST_BURST;
-        while let Ok(heard) = timeout_at(end.min(Instant::now() + QUIET), self.next()).await {
-            self.take(heard);
+        let (mut heard, mut addrs) = (Some(first), Vec::new());
+        while let Some(some) = heard {
+            if let Heard::Report(_, Report::Event(Event::Reset { set, .. } | Event::Add { set, .. })) = &some
+                && addrs.len() + set.endpoints.len() <= MOST_NAMED
+            {
+                addrs.extend(set.endpoints.iter().map(|endpoint| endpoint.addr.addr));
+            }
+            self.take(some);
+            heard = self.ready();
+            if heard.is_none() && Instant::now() < end {
+                named(std::mem::take(&mut addrs));
+                // The runtime's timers are no finer than a millisecond, which is much of what a push may take.
+                std::thread::sleep(QUIET);
+                heard = self.ready();
+            }
         }
+        named(addrs);
+    }
+
+    /// The next that waits already.
+    fn ready(&mut self) -> Option<Heard> {
+        let report = self.reports.try_recv().map(|(registry, report)| Heard::Report(registry, report));
+        report.or_else(|_| self.verdicts.try_recv().map(Heard::Verdict)).ok()
+    }
+
+    /// Whether this is the name under which the registry's present driver speaks.
+    fn speaks(&self, name: &Arc<str>) -> bool {
+        self.registries.get(name.as_ref()).is_some_and(|running| Arc::ptr_eq(&running.name, name))
     }
 
     fn take(&mut self, heard: Heard) {
@@ -173,6 +189,8 @@ impl Discovery {
                 },
                 now,
             ),
+            // What a driver said that has been replaced since is not so any more.
+            Heard::Report(registry, _) if !self.speaks(&registry) => {}
             Heard::Report(registry, report) => {
                 self.journal.report(&registry, &report);
                 match &report {
@@ -186,7 +204,10 @@ impl Discovery {
                     Report::Event(Event::Withdrawn { publication }) => {
                         self.publications.ended(&registry, publication);
                     }
-                    Report::Lost { .. } => self.publications.lost(&registry),
+                    Report::Lost { .. } => {
+                        let leased = self.leased(&registry);
+                        self.publications.lost(&registry, leased);
+                    }
                     Report::Event(_) => {}
                 }
                 self.pool.report(&registry, report, now);
@@ -197,37 +218,54 @@ impl Discovery {
     /// What is known now, if it is not what was answered last.
     pub(super) fn tick(&mut self) -> Option<Arc<Snapshot>> {
         self.pool.tick(Now::clock());
-        for change in self.pool.take_changes() {
-            self.journal.change(&change);
-            if let What::Held(hold) = &change.what {
-                self.metrics.discovery().hold(&change.service, hold.why);
-            }
+        self.show()
+    }
+
+    /// What the pool has worked out, if it is not what was answered last.
+    pub(super) fn show(&mut self) -> Option<Arc<Snapshot>> {
+        for name in self.pool.take_resyncs() {
+            self.resync(Some(&name));
         }
         let snapshot = self.pool.snapshot();
         if Arc::ptr_eq(&snapshot, &self.shown) {
             return None;
         }
         self.shown = snapshot.clone();
-        self.keeper.keep(self.pool.remembered());
         Some(snapshot)
+    }
+
+    /// Writes down what has changed, for people and for the next start. After it is in force: flows wait for that.
+    pub(super) fn record(&mut self) {
+        for change in self.pool.take_changes() {
+            self.journal.change(&change);
+            self.metrics.discovery().change(&change, &self.shown);
+        }
+        if !Arc::ptr_eq(&self.shown, &self.kept) {
+            self.kept = self.shown.clone();
+            self.keeper.keep(self.pool.remembered());
+        }
     }
 
     /// When to look again without having heard anything.
     pub(super) fn next_wake(&self) -> Option<std::time::Instant> {
-        self.pool.next_wake()
+        [self.pool.next_wake(), self.publications.next_wake()].into_iter().flatten().min()
     }
 
-    /// Asks registries and health checks for what the state in force needs. VIPs are registered only while the data path
-    /// stands (`in_force`).
-    pub(super) fn want(&mut self, desired: &Desired, api: &ApiState, in_force: bool) {
-        self.publications.want(desired, api, in_force);
+    /// Asks registries and health checks for what the state in force needs. The VIPs of `unserved` services do not reach
+    /// their backends through this host now, for the reason that is said.
+    pub(super) fn want(
+        &mut self,
+        desired: &Desired,
+        api: &ApiState,
+        unserved: &BTreeMap<String, &'static str>,
+    ) {
+        let resumed = self.registries.iter().filter(|(_, running)| running.resumes);
+        let resumed = &resumed.map(|(name, _)| name.clone()).collect();
+        self.publications.want(&Scene { desired, api, pool: &self.shown, unserved, resumed });
         for (name, running) in &mut self.registries {
             let mut wanted = self.pool.wanted(name);
             wanted.publications = self.publications.wanted(name);
-            if wanted != *running.wanted {
-                running.wanted = Arc::new(wanted);
-                running.driver.set_wanted(running.wanted.clone());
-            }
+            running.want(wanted);
         }
         let targets = targets(desired, &self.shown);
         self.targets.send_if_modified(|asked| {
@@ -237,39 +275,6 @@ impl Discovery {
             }
             changed
         });
-    }
-
-    /// Asks a registry, or all of them, for everything again; answers which were asked.
-    pub(super) fn resync(&self, name: Option<&str>) -> Vec<String> {
-        let asked = self.registries.iter().filter(|(found, _)| name.is_none_or(|name| name == *found));
-        asked.inspect(|(_, running)| running.driver.resync()).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// State of every registry's sessions and of what is registered there.
-    pub(super) fn sessions(&self) -> BTreeMap<String, RegistrySession> {
-        let session = |(name, running): (&String, &Running)| {
-            let status = running.driver.status();
-            let session = RegistrySession {
-                kind: running.settings.kind().to_owned(),
-                state: match status.phase {
-                    Phase::Idle => SessionState::Idle,
-                    Phase::Connecting => SessionState::Connecting,
-                    Phase::Connected => SessionState::Connected,
-                    Phase::Waiting => SessionState::Waiting,
-                    Phase::Stopped => SessionState::Stopped,
-                },
-                since: status.since,
-                peer: status.peer,
-                last_error: status.last_error.map(|(at, detail)| RegistryError { at, detail }),
-                next_try: status.next_try,
-                sessions: status.sessions,
-                failures: status.failures,
-                events: status.events,
-                publications: self.publications.statuses(name),
-            };
-            (name.clone(), session)
-        };
-        self.registries.iter().map(session).collect()
     }
 
     /// Brings the counters of the health checks up to date.
@@ -292,52 +297,6 @@ impl Discovery {
     /// What was found last.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.shown.clone()
-    }
-
-    /// Withdraws every VIP and waits until the registries have heard it, and their consumers too.
-    pub(super) async fn withdraw(&mut self) {
-        if !self.publications.any() {
-            return;
-        }
-        self.publications.stop();
-        for (name, running) in &mut self.registries {
-            let mut wanted = Wanted::clone(&running.wanted);
-            wanted.publications = self.publications.wanted(name);
-            running.driver.set_wanted(Arc::new(wanted));
-        }
-        let end = Instant::now() + WITHDRAW_TIME;
-        while self.publications.any() {
-            match timeout_at(end, self.next()).await {
-                Ok(heard) => self.take(heard),
-                Err(_) => {
-                    tracing::warn!(
-                        "a registry has not said that the VIP is withdrawn; it goes with the connection"
-                    );
-                    break;
-                }
-            }
-        }
-        tokio::time::sleep(LINGER).await;
-    }
-
-    /// Stops every driver and answers the connections that registrations live on.
-    pub(super) async fn hand_over(&mut self) -> Parcels {
-        let mut parcels = Parcels::new();
-        for (name, running) in &self.registries {
-            if let Some(parcel) = running.driver.hand_over().await {
-                parcels.insert(name.clone(), parcel);
-            }
-        }
-        self.keeper.flush().await;
-        parcels
-    }
-
-    /// Begins anew after a hand-over that failed.
-    pub(super) fn begin_anew(&mut self, settings: &Settings) {
-        for name in std::mem::take(&mut self.registries).into_keys() {
-            self.lost(&name, "a hand-over has failed");
-        }
-        self.configure(settings);
     }
 
     /// Writes down what is known.
@@ -372,10 +331,13 @@ fn targets(desired: &Desired, snapshot: &Snapshot) -> Targets {
 /// Reports that may wait for the loop.
 const QUEUE: usize = 1_024;
 /// A burst has ended when nothing comes for so long,
-const QUIET: Duration = Duration::from_millis(1);
+const QUIET: Duration = Duration::from_micros(200);
 /// and is cut after this time.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
-/// How long a registry may take to answer a withdrawal.
-const WITHDRAW_TIME: Duration = Duration::from_secs(3);
-/// How long consumers may take to hear of it: SOFARegistry pushes within two seconds.
-const LINGER: Duration = Duration::from_secs(3);
+/// Addresses of a burst that are told before they have been judged: of a set without measure the most will be refused.
+const MOST_NAMED: usize = 16_384;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod zone_tests;

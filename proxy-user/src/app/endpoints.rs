@@ -1,6 +1,7 @@
 //! What discovery finds, put in force: laid over the merged state, planned, written, and asked for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,11 @@ use crate::control::types::{AcceptAnswer, Code, SyncAnswer};
 use crate::kernel::write::Written;
 use crate::model::{Desired, Service};
 
-/// How long a change waits for the ways to backends that a registry has just named.
+/// How long a change waits for the routes to backends that a registry has just named,
 const FOUND_WAYS: Duration = Duration::from_millis(100);
+/// and for their MAC addresses: where one is missing the ring is right all the same, and one dead neighbour must not hold up
+/// the others.
+const FOUND_NEIGHBOURS: Duration = Duration::from_millis(20);
 /// Services that are left as they were, at most, to make room for the others.
 const MOST_SET_BACK: usize = 64;
 
@@ -28,6 +32,8 @@ pub(super) struct Laid {
     pub(super) fixed: BTreeMap<String, Service>,
     /// Services whose endpoints do not all fit the maps.
     pub(super) left_out: Vec<LeftOut>,
+    /// How the state is to be numbered, where that has failed so far.
+    pub(super) owed: Number,
 }
 
 impl Laid {
@@ -35,7 +41,7 @@ impl Laid {
     pub(super) fn new(mut merged: Merged, snapshot: &Snapshot, api: &ApiState) -> Self {
         let fixed = merged.desired.services.clone();
         let left_out = overlay(&mut merged.desired, snapshot, api);
-        Self { merged, fixed, left_out }
+        Self { merged, fixed, left_out, owed: Number::Same }
     }
 
     /// Whether this is a desired state with what discovery says on top.
@@ -47,7 +53,7 @@ impl Laid {
     }
 
     /// Lays anew what is known now; answers the services as they were.
-    fn again(&mut self, snapshot: &Snapshot, api: &ApiState) -> BTreeMap<String, Service> {
+    pub(super) fn again(&mut self, snapshot: &Snapshot, api: &ApiState) -> BTreeMap<String, Service> {
         let before = std::mem::replace(&mut self.merged.desired.services, self.fixed.clone());
         self.left_out = overlay(&mut self.merged.desired, snapshot, api);
         before
@@ -57,16 +63,29 @@ impl Laid {
 impl Daemon {
     /// A registry or a health check has said something.
     pub(super) async fn heard(&mut self, heard: Heard) {
-        self.discovery.absorb(heard).await;
-        self.follow_endpoints().await;
+        let mut fresh = BTreeSet::new();
+        self.discovery.absorb(heard, |named| {
+            // The ways to them are looked up while they are being judged.
+            self.backends.send_if_modified(|tracked| {
+                let before = fresh.len();
+                fresh.extend(named.into_iter().filter(|addr| tracked.insert(*addr)));
+                fresh.len() != before
+            });
+        });
+        self.follow(fresh).await;
     }
 
     /// Puts in force what discovery knows now, if that is new.
     pub(super) async fn follow_endpoints(&mut self) {
+        self.follow(BTreeSet::new()).await;
+    }
+
+    /// Puts in force what discovery knows now, if that is new. The ways to `asked` are being looked up.
+    async fn follow(&mut self, asked: BTreeSet<IpAddr>) {
         if let Some(snapshot) = self.discovery.tick() {
             let before = self.state.laid.again(&snapshot, &self.state.api);
             if before != self.state.laid.merged.desired.services {
-                self.learn_ways(&self.state.laid.merged, FOUND_WAYS).await;
+                self.learn_ways(&self.state.laid.merged, asked, FOUND_WAYS, FOUND_NEIGHBOURS).await;
                 let begun = snapshot.received;
                 match self.apply_apart(&before).await {
                     Ok(written) => self.measure(begun, written),
@@ -76,14 +95,9 @@ impl Daemon {
                 }
             }
         }
+        self.discovery.record();
         self.want_endpoints();
         self.publish();
-    }
-
-    /// Asks for what the state in force needs.
-    pub(super) fn want_endpoints(&mut self) {
-        let in_force = self.kernel.stands();
-        self.discovery.want(&self.state.laid.merged.desired, &self.state.api, in_force);
     }
 
     /// Applies the new services. One that does not fit the maps keeps what it had, and the others go on.
@@ -135,15 +149,22 @@ impl Daemon {
 
     /// Learns the ways to backends that are new: a ring made without them would be made again a moment later, and flows
     /// begun in between would have to be remembered one by one.
-    pub(super) async fn learn_ways(&self, merged: &Merged, patience: Duration) {
+    pub(super) async fn learn_ways(
+        &self,
+        merged: &Merged,
+        asked: BTreeSet<IpAddr>,
+        routes: Duration,
+        neighbours: Duration,
+    ) {
         let mut fresh = start::backend_addresses(&merged.desired);
         self.backends.send_if_modified(|tracked| {
-            fresh.retain(|addr| !tracked.contains(addr));
+            fresh.retain(|addr| !tracked.contains(addr) || asked.contains(addr));
+            let before = tracked.len();
             tracked.extend(&fresh);
-            !fresh.is_empty()
+            tracked.len() != before
         });
         if !fresh.is_empty() {
-            start::wait_for_ways(&self.follower, &fresh, patience).await;
+            start::wait_for_ways(&self.follower, &fresh, routes, neighbours).await;
         }
     }
 
@@ -159,25 +180,23 @@ impl Daemon {
         }
     }
 
-    /// Carries out the removals of a service that wait.
-    pub(super) async fn accept(&mut self, service: String) -> Result<AcceptAnswer, Refusal> {
+    /// Carries out the removals of a service that wait, if they are those that were shown.
+    pub(super) async fn accept(
+        &mut self,
+        service: String,
+        shown: Option<u32>,
+    ) -> Result<AcceptAnswer, Refusal> {
+        let pool = self.discovery.pool.snapshot();
+        let hold = pool.services.get(&service).and_then(|pooled| pooled.hold.as_ref());
+        if let (Some(shown), Some(hold)) = (shown, hold)
+            && shown != hold.number()
+        {
+            return Err(Refusal::other_hold(&service));
+        }
         let released = self.discovery.pool.accept(&service, Now::clock());
         let removed = released.map_err(|error| Refusal::new(Code::NothingHeld, error.to_string()))?;
         self.follow_endpoints().await;
         Ok(AcceptAnswer { service, removed: removed.iter().map(backend_text).collect() })
-    }
-
-    /// Endpoints of discovery that are in the maps stay until their registries have said something.
-    pub(super) fn keep_installed(&mut self) {
-        for (name, service) in &self.state.laid.fixed {
-            let Some(found) = service.discovery.as_ref().and(self.kernel.backends_of(&service.vip)) else {
-                continue;
-            };
-            self.discovery.pool.adopt(name, found, Now::clock());
-        }
-        if let Some(snapshot) = self.discovery.tick() {
-            self.state.laid.again(&snapshot, &self.state.api);
-        }
     }
 
     /// Lays what is known of endpoints over a new merged state, whose services discovery follows from now on.

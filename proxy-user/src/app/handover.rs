@@ -21,6 +21,10 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
 use crate::registry::source::Parcel;
 
 /// Connections by the name of their registry.
@@ -29,7 +33,8 @@ pub(super) type Parcels = BTreeMap<String, Parcel>;
 /// Where a successor asks. The file goes with the value.
 #[derive(Debug)]
 pub(super) struct Offer {
-    listener: tokio::net::UnixListener,
+    greeted: mpsc::Receiver<UnixStream>,
+    listening: AbortHandle,
     path: PathBuf,
 }
 
@@ -50,45 +55,64 @@ impl Offer {
             tokio::net::UnixListener::from_std(listener)
         };
         let listener = listen().with_context(|| format!("listening on {}", path.display()))?;
-        Ok(Self { listener, path })
+        let (tell, greeted) = mpsc::channel(1);
+        let listening = tokio::spawn(listen_for_successors(listener, tell)).abort_handle();
+        Ok(Self { greeted, listening, path })
     }
 
-    /// Waits for a successor that may ask: a process of weir's own user.
-    pub(super) async fn successor(&self) -> UnixStream {
-        loop {
-            match self.accept().await {
-                Ok(stream) => return stream,
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "a successor was not heard");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Waits for a successor that may ask, and speaks this version of the hand-over. Nothing that others say to the socket,
+    /// or fail to say, reaches the daemon.
+    pub(super) async fn successor(&mut self) -> UnixStream {
+        match self.greeted.recv().await {
+            Some(stream) => stream,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn listen_for_successors(listener: tokio::net::UnixListener, tell: mpsc::Sender<UnixStream>) {
+    loop {
+        match greet(&listener).await {
+            Ok(stream) => {
+                if tell.send(stream).await.is_err() {
+                    return;
                 }
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "a successor was not heard");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
+}
 
-    async fn accept(&self) -> Result<UnixStream> {
-        let (stream, _) = self.listener.accept().await?;
-        let peer = stream.peer_cred()?;
-        let own = rustix::process::geteuid().as_raw();
-        ensure!(peer.uid() == own, "process {:?} of user {} may not replace weir", peer.pid(), peer.uid());
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
-        limit(&stream)?;
-        Ok(stream)
-    }
+async fn greet(listener: &tokio::net::UnixListener) -> Result<UnixStream> {
+    let (mut stream, _) = listener.accept().await?;
+    let peer = stream.peer_cred()?;
+    let own = rustix::process::geteuid().as_raw();
+    ensure!(peer.uid() == own, "process {:?} of user {} may not replace weir", peer.pid(), peer.uid());
+    let mut hello = [0; HELLO.len()];
+    tokio::time::timeout(GREETING, stream.read_exact(&mut hello))
+        .await
+        .context("it says nothing")?
+        .context("reading its greeting")?;
+    ensure!(hello == *HELLO, "process {:?} speaks another version of the hand-over", peer.pid());
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    limit(&stream)?;
+    Ok(stream)
 }
 
 impl Drop for Offer {
     fn drop(&mut self) {
+        self.listening.abort();
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Gives the connections to a successor, one by one, each acknowledged.
-pub(super) fn give(mut stream: UnixStream, parcels: Parcels) -> Result<()> {
-    let mut hello = [0; HELLO.len()];
-    stream.read_exact(&mut hello).context("reading the successor's greeting")?;
-    ensure!(hello == *HELLO, "the successor speaks another version of the hand-over");
+/// Gives the connections to a successor, one by one, each acknowledged. It uses none before it has all of them and the
+/// daemon's last word: until then they are the daemon's too.
+pub(super) fn give(mut stream: UnixStream, parcels: &Parcels) -> Result<()> {
     for (name, parcel) in parcels {
         let state = stored(&parcel.state)?;
         let descriptors = [parcel.socket.as_fd(), state.as_fd()];
@@ -223,6 +247,8 @@ const SOCKET: &str = "handover.sock";
 const HELLO: &[u8; 16] = b"weir handover 1\n";
 /// Begins the names of descriptors in the service manager's store.
 const STORE: &str = "weir-registry";
+/// A successor says who it is as soon as it is connected.
+const GREETING: Duration = Duration::from_secs(2);
 /// Both sides answer at once, but for clients that finish what they are doing.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_STATE: u64 = 16 << 20;
@@ -240,14 +266,14 @@ mod tests {
     async fn connections_and_their_state_reach_the_successor() {
         let dir = tempfile::tempdir().unwrap();
         assert!(take(dir.path()).unwrap().is_none(), "no daemon runs");
-        let offer = Offer::open(dir.path()).unwrap();
+        let mut offer = Offer::open(dir.path()).unwrap();
         let path = dir.path().to_owned();
         let successor = tokio::task::spawn_blocking(move || take(&path));
         let stream = offer.successor().await;
         let (first, mut far) = parcel(b"one");
         let (second, _far) = parcel(&[7; 100_000]);
         tokio::task::spawn_blocking(move || {
-            give(stream, [("a".to_owned(), first), ("b".to_owned(), second)].into())
+            give(stream, &[("a".to_owned(), first), ("b".to_owned(), second)].into())
         })
         .await
         .unwrap()
@@ -267,11 +293,37 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_daemon_that_ends_in_the_middle_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let offer = Offer::open(dir.path()).unwrap();
+        let mut offer = Offer::open(dir.path()).unwrap();
         let path = dir.path().to_owned();
         let successor = tokio::task::spawn_blocking(move || take(&path));
         drop(offer.successor().await);
         let error = successor.await.unwrap().unwrap_err();
         assert!(error.to_string().contains("in the middle"), "{error:#}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_no_successor_stops_nobody_and_keeps_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut offer = Offer::open(dir.path()).unwrap();
+        let connect = || UnixStream::connect(dir.path().join(SOCKET)).unwrap();
+        // It is silent, goes away, or speaks another version.
+        let _silent = connect();
+        drop(connect());
+        connect().write_all(b"weir handover 0\n").unwrap();
+        let heard = tokio::time::timeout(Duration::from_millis(500), offer.successor()).await;
+        assert!(heard.is_err(), "the daemon does not stop for them");
+        let path = dir.path().to_owned();
+        let successor = tokio::task::spawn_blocking(move || take(&path));
+        let stream = offer.successor().await;
+        // One that dies in the middle leaves the connections with the daemon.
+        let (parcel, mut far) = parcel(b"one");
+        let parcels: Parcels = [("a".to_owned(), parcel)].into();
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(give(stream, &parcels).is_err() && successor.await.unwrap().is_err());
+        let own = parcels["a"].socket.try_clone().unwrap();
+        UnixStream::from(own).write_all(b"alive").unwrap();
+        let mut text = [0; 5];
+        far.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"alive");
     }
 }

@@ -67,11 +67,7 @@ impl Ports {
             if self.ports.contains_key(name) {
                 continue;
             }
-            let found = links.iter().find(|link| link.name == *name);
-            let found = found.with_context(|| {
-                let known: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
-                format!("there is no interface {name} here; there are: {}", known.join(", "))
-            })?;
+            let found = named(&links, name)?;
             let taken: Vec<u32> = self.ports.values().map(|port| port.loaded.slot()).collect();
             let (slot, fresh) = links::slot_for(&links::list(pins)?, found.index, name, &taken)?;
             let mut loaded = tokio::task::block_in_place(|| load::load(OBJECT, pins, &self.capacity, slot))?;
@@ -188,6 +184,19 @@ impl Ports {
     pub(super) fn attached_names(&self) -> Vec<String> {
         self.ports.iter().filter(|(_, port)| port.attached.is_some()).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// Whether every interface that is wanted exists.
+pub(super) async fn check(netlink: &Netlink, wanted: &BTreeMap<String, config::Interface>) -> Result<()> {
+    let links = link::list(netlink).await?;
+    wanted.keys().try_for_each(|name| named(&links, name).map(|_| ()))
+}
+
+fn named<'a>(links: &'a [Link], name: &str) -> Result<&'a Link> {
+    links.iter().find(|link| link.name == name).with_context(|| {
+        let known: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+        format!("there is no interface {name} here; there are: {}", known.join(", "))
+    })
 }
 
 /// Brings what the object logs (that it is loaded, faults that cannot be) into the daemon's log.

@@ -1,5 +1,7 @@
 //! Requests of the API: each is answered with what is in force afterwards, or with why nothing has changed.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
@@ -12,7 +14,7 @@ use crate::catalog::{self, ApiState, Change, Merged, Refusal};
 use crate::control::door::Request;
 use crate::control::types::{Applied, Code, ExplainAnswer, ExplainQuery, Peer, ReloadAnswer, Warning};
 use crate::explain::{self, Scene};
-use crate::model::Origin;
+use crate::model::{Desired, Origin};
 
 /// What a change replaces, to be put back whole: discovery has forgotten the endpoints of services that it drops.
 struct Before {
@@ -40,9 +42,9 @@ impl Daemon {
                 tracing::info!(uid = by.uid, ?registry, "registries are to be asked again");
                 respond(reply, self.resync(registry));
             }
-            Request::Accept { service, by, reply } => {
+            Request::Accept { service, hold, by, reply } => {
                 tracing::info!(uid = by.uid, service, "held removals are accepted");
-                let answer = self.accept(service).await;
+                let answer = self.accept(service, hold).await;
                 respond(reply, answer);
             }
             Request::Detach { by, reply } => {
@@ -119,9 +121,10 @@ impl Daemon {
 
     /// Puts another merged state in force and answers the one before; on failure that one is put back.
     async fn put(&mut self, merged: Merged, api: &ApiState, number: Number) -> Result<Before, Refusal> {
+        self.make_way(&merged, api).await?;
         let pool = self.discovery.pool.clone();
         let laid = self.lay_over(merged, api);
-        self.learn_ways(&laid.merged, NEW_WAYS).await;
+        self.learn_ways(&laid.merged, Default::default(), NEW_WAYS, NEW_WAYS).await;
         let wanted = l7::snapshot(&laid.merged.desired, self.state.generation + 1);
         let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool };
         if let Err(error) = self.prepare_l7(wanted).await {
@@ -130,7 +133,11 @@ impl Daemon {
             return Err(Refusal::new(Code::KernelRefused, format!("{error:#}")));
         }
         match self.apply_desired(number).await {
-            Ok(_) => Ok(before),
+            Ok(_) => {
+                self.discovery.show();
+                self.discovery.publications.revive();
+                Ok(before)
+            }
             Err(refusal) => {
                 self.put_back(before).await;
                 self.follow_l7().await;
@@ -139,10 +146,27 @@ impl Daemon {
         }
     }
 
+    /// Lets the VIPs go that another merged state has no more. One that does not fit the maps ends none.
+    async fn make_way(&mut self, merged: &Merged, api: &ApiState) -> Result<(), Refusal> {
+        let vips =
+            |desired: &Desired| desired.services.values().map(|service| service.vip).collect::<BTreeSet<_>>();
+        let (now, next) = (vips(&self.state.laid.merged.desired), vips(&merged.desired));
+        if now.is_subset(&next) {
+            return Ok(());
+        }
+        let ways = self.follower.ways().borrow().clone();
+        let laid = Laid::new(merged.clone(), &self.discovery.snapshot(), api);
+        self.kernel.plan(&laid.merged.desired, &ways, &self.ports, self.state.generation, Acl::New)?;
+        self.retire(Some(&merged.desired)).await;
+        Ok(())
+    }
+
     async fn put_back(&mut self, before: Before) {
         self.state.laid = before.laid;
         self.discovery.pool = before.pool;
+        self.discovery.show();
         self.kernel.forget_acl();
+        self.revive();
         self.reapply().await;
     }
 
@@ -199,7 +223,9 @@ impl Daemon {
         let api = self.state.api.clone();
         let other = !self.state.laid.is_of(&merged.desired);
         let number = if other { Number::Next } else { Number::NextIfWritten };
+        let zone = self.discovery.set_zone(loaded.settings.zone.clone());
         if let Err(refusal) = self.put(merged, &api, number).await {
+            self.discovery.set_zone(zone);
             self.ports.want(wanted_before);
             let _ = self.ports.release_unwanted(&pins);
             return Err(refusal);
@@ -207,8 +233,6 @@ impl Daemon {
         self.state.base = base;
         self.state.config_warnings = loaded.warnings;
         let registries = loaded.settings.registry_changes(&self.settings);
-        self.discovery.configure(&loaded.settings);
-        self.want_endpoints();
         self.settings.interfaces = loaded.settings.interfaces;
         self.settings.registries = loaded.settings.registries;
         self.settings.zone = loaded.settings.zone;
@@ -230,6 +254,9 @@ impl Daemon {
         self.reapply().await;
         self.follow_addresses().await;
         self.follow_l7().await;
+        // Now, and no sooner: a VIP that is new is registered when clients reach it.
+        self.discovery.configure(&self.settings).await;
+        self.want_endpoints();
         let changed = self.state.generation != generation
             || *self.ports.wanted() != wanted_before
             || !registries.is_empty();

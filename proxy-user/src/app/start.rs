@@ -21,22 +21,24 @@ use super::endpoints::Laid;
 use super::handover::{self, Offer, Parcels};
 use super::interfaces::Ports;
 use super::l7::{self, L7};
-use super::{addresses, apply, daemon};
-use crate::catalog;
+use super::{addresses, apply, daemon, interfaces, serving};
+use crate::catalog::{self, ApiState};
 use crate::cli::Failure;
 use crate::cli::run::RunArgs;
-use crate::config::Loaded;
+use crate::config::{Loaded, Part, Settings};
 use crate::control::door::{View, door};
 use crate::control::server::{self, Socket};
 use crate::control::types::ReloadRecord;
 use crate::kernel::bpffs::PinDir;
+use crate::kernel::load::{self, OBJECT};
 use crate::kernel::{clock, links, lock, maps::Maps, read};
 use crate::metrics::{self, Metrics};
-use crate::model::Desired;
+use crate::model::{Desired, Vip};
 use crate::net::announce::Announcer;
 use crate::net::follow::NextHops;
 use crate::net::netlink::Netlink;
 use crate::net::{ports, watch::Watch};
+use crate::plan::{self, Installed};
 use crate::store::{Identity, Store};
 
 /// How long the first plan waits for the ways to backends.
@@ -52,9 +54,12 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     }
     let run_dir = args.places.run_dir();
     make_dir(&run_dir, 0o755)?;
-    let (lock, parcels) = take_over(&run_dir, args.replace).await?;
     let state_dir = settings.state_dir.clone().unwrap_or_else(|| args.places.state_dir());
     make_dir(&state_dir, 0o700)?;
+    if args.replace {
+        rehearse(&args, &settings, &part).await.context("the daemon that runs is left alone")?;
+    }
+    let (lock, parcels) = take_over(&run_dir, args.replace).await?;
     let store = Store::open(&state_dir.join("state.redb"), fresh_identity()?)?;
     let api = store.load()?;
 
@@ -72,25 +77,40 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     // Before anything else that takes time: if the data path stands, the VIPs are registered as long as weir speaks to
     // the registries, and the process before may have been killed.
     let metrics = Metrics::shared();
-    let own = addresses::own(&netlink).await?;
-    let mut discovery = Discovery::open(&state_dir, own, parcels, metrics.clone());
-    discovery.configure(&settings);
+    let host = addresses::own(&netlink).await?;
+    let attached = links::list(&pins)?.iter().any(|link| link.alive);
+    let found = found(&pins);
+    let mut discovery = Discovery::open(&state_dir, host.clone(), parcels, metrics.clone());
+    discovery.configure(&settings).await;
     let snapshot = discovery.adopt(&merged.desired, &api);
-    let laid = Laid::new(merged, &snapshot, &api);
-    discovery.tick();
-    discovery.want(&laid.merged.desired, &api, !links::list(&pins)?.is_empty());
+    let mut laid = Laid::new(merged, &snapshot, &api);
+    if let Some((_, installed)) = &found {
+        discovery.keep_installed(&laid.fixed, installed);
+    }
+    if let Some(snapshot) = discovery.tick() {
+        laid.again(&snapshot, &api);
+    }
+    let in_maps = |vip: &Vip| found.as_ref().is_some_and(|(_, found)| plan::serves(found, vip));
+    let unserved = serving::unserved(&laid.merged.desired, in_maps, attached, &host);
+    discovery.want(&laid.merged.desired, &api, &unserved);
 
     let mut ports = Ports::new(settings.interfaces.clone(), apply::capacity(&settings.limits));
     ports.load(&netlink, &pins).await?;
     let clock_program = ports.any_loaded().context("no interface is configured")?;
     let hz = tokio::task::block_in_place(|| clock::ticks_per_second(clock_program))?;
-    let maps = Maps::open(&pins)?;
-    let installed = read::installed(&maps)?;
+    let (maps, installed) = match found {
+        Some(found) => found,
+        None => {
+            let maps = Maps::open(&pins)?;
+            let installed = read::installed(&maps)?;
+            (maps, installed)
+        }
+    };
     let kernel = Kernel::new(pins, maps, hz, installed, store.identity().secret, &settings.limits);
 
     let (backends, tracked) = watch::channel(backend_addresses(&laid.merged.desired));
     let follower = NextHops::follow(tracked)?;
-    wait_for_ways(&follower, &backend_addresses(&laid.merged.desired), FIRST_WAYS).await;
+    wait_for_ways(&follower, &backend_addresses(&laid.merged.desired), FIRST_WAYS, FIRST_WAYS).await;
 
     let desired = Arc::new(laid.merged.desired.clone());
     let now = Timestamp::now();
@@ -120,6 +140,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
         metrics: metrics.clone(),
         started_at: now,
         problems: daemon::Problems::default(),
+        host,
         discovery,
         set_back: BTreeMap::new(),
         offer: Offer::open(&run_dir)?,
@@ -129,7 +150,6 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     };
     // Opened before anything is applied: a start that cannot listen changes nothing in the kernel.
     let listeners = daemon.open().await?;
-    daemon.keep_installed();
     daemon.first_apply().await?;
     daemon.want_endpoints();
     daemon.serve(listeners, door, metrics);
@@ -194,6 +214,30 @@ impl Daemon {
     }
 }
 
+/// Whatever of a start can be tried while another daemon runs: what fails here must not end that one first.
+async fn rehearse(args: &RunArgs, settings: &Settings, part: &Part) -> Result<()> {
+    let base = part.clone().into_desired(check_ports(part.snat_ports)?, 0);
+    let merged = catalog::merge(&base, &ApiState::default(), Timestamp::now(), settings.limits)
+        .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+    let netlink = Netlink::open()?;
+    if let Some(refusal) = addresses::local_backends(&netlink, &merged.desired).await? {
+        return Err(Failure::Usage(refusal).into());
+    }
+    interfaces::check(&netlink, &settings.interfaces).await?;
+    settings.api_group.as_deref().map(group_id).transpose()?;
+    let pins = PinDir::prepare(&super::pin_path(&args.places))?;
+    // As loaded for the first interface, and attached to none.
+    tokio::task::block_in_place(|| load::load(OBJECT, &pins, &apply::capacity(&settings.limits), 0))?;
+    Ok(())
+}
+
+/// What an earlier daemon has left in force; none where there is nothing that this one can read.
+fn found(pins: &PinDir) -> Option<(Maps, Installed)> {
+    let maps = Maps::open(pins).ok()?;
+    let installed = tokio::task::block_in_place(|| read::installed(&maps)).ok()?;
+    Some((maps, installed))
+}
+
 /// The lock, and the connections of the daemon before: of the one that runs, if it is to be replaced, or of one that has
 /// left them with the service manager.
 async fn take_over(run_dir: &Path, replace: bool) -> Result<(lock::Lock, Parcels)> {
@@ -232,16 +276,21 @@ pub(super) fn backend_addresses(desired: &Desired) -> BTreeSet<IpAddr> {
 
 /// Waits until the way to every backend is known, or it is clear that it will not be soon: a restart must not make
 /// backends unresolved that the data path already reaches.
-pub(super) async fn wait_for_ways(follower: &NextHops, wanted: &BTreeSet<IpAddr>, patience: Duration) {
+pub(super) async fn wait_for_ways(
+    follower: &NextHops,
+    wanted: &BTreeSet<IpAddr>,
+    routes: Duration,
+    neighbours: Duration,
+) {
     let mut ways = follower.ways();
+    let routed = ways.wait_for(|ways| wanted.iter().all(|addr| ways.contains_key(addr)));
+    if tokio::time::timeout(routes, routed).await.is_err() {
+        return;
+    }
     let known = ways.wait_for(|ways| {
-        wanted.iter().all(|addr| match ways.get(addr) {
-            Some(Ok(hop)) => hop.dst_mac.is_some(),
-            Some(Err(_)) => true,
-            None => false,
-        })
+        wanted.iter().all(|addr| !matches!(ways.get(addr), Some(Ok(hop)) if hop.dst_mac.is_none()))
     });
-    let _ = tokio::time::timeout(patience, known).await;
+    let _ = tokio::time::timeout(neighbours, known).await;
 }
 
 /// The source-NAT ports to use where the configuration says nothing, after what it says has been checked.

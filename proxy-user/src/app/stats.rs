@@ -154,7 +154,11 @@ impl Daemon {
                 self.kernel.sweep.entries.saturating_sub(self.kernel.sweep.removed),
                 sizes.flows,
             ),
-            map("weir_rings", installed.rings.len() as u64, limits.ring_blocks),
+            map(
+                "weir_rings",
+                installed.rings.values().map(|ring| ring.len() as u64).sum(),
+                limits.ring_blocks,
+            ),
             map("weir_services", installed.services.len() as u64, limits.services),
             map("weir_snat", installed.snat.len() as u64, limits.snat),
         ]

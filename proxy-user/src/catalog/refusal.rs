@@ -39,6 +39,14 @@ impl Refusal {
         self
     }
 
+    /// Other removals wait than those that were shown.
+    #[must_use]
+    pub fn other_hold(service: &str) -> Self {
+        let message = format!("other removals of service {service} wait by now than those that were shown");
+        Self::new(Code::StaleGeneration, message)
+            .hint("`weir registry dump` shows what is held now; nothing was removed")
+    }
+
     /// The request was made for another generation than the one in force.
     #[must_use]
     pub fn stale(wanted: u64, current: u64) -> Self {

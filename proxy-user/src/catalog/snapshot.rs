@@ -2,6 +2,7 @@
 //! from the same one.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -142,10 +143,21 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
+impl Hold {
+    /// Stands for the endpoints that wait, so that an operator accepts what was shown: another set has another number.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        self.addrs.hash(&mut hasher);
+        let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
 /// Why removals wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HoldReason {
-    /// A source of the service has not answered since weir started.
+    /// A source of the service has not answered yet.
     FirstSync,
     /// Fewer than the minimum would be left.
     Minimum,

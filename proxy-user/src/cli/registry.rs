@@ -26,7 +26,7 @@ pub enum RegistryCommand {
     /// Ask a registry, or all, again for everything; nothing is removed that they still have
     Sync(MaybeArgs),
     /// Carry out the removals of a service that the guard holds
-    Accept(ServiceArgs),
+    Accept(AcceptArgs),
 }
 
 /// The name of a registry, or none for all.
@@ -41,6 +41,16 @@ pub struct MaybeArgs {
 pub struct ServiceArgs {
     /// The service
     pub service: String,
+}
+
+/// Which removals.
+#[derive(Clone, Debug, Args)]
+pub struct AcceptArgs {
+    /// The service
+    pub service: String,
+    /// Number of the hold, as it was shown; refused if other removals wait by now. Without it: what waits now
+    #[arg(long, value_name = "NUMBER")]
+    pub hold: Option<u32>,
 }
 
 /// Carries out a command.
@@ -80,7 +90,13 @@ pub fn registry(command: RegistryCommand, global: &Global, output: &Output) -> R
             output.json_only(&answer)
         }
         RegistryCommand::Accept(args) => {
-            let answer = daemon.ask(daemon.client.accept(&args.service))?;
+            let hold = match args.hold {
+                Some(shown) => Some(shown),
+                None => {
+                    daemon.ask(daemon.client.endpoints(&args.service))?.value.hold.map(|hold| hold.number)
+                }
+            };
+            let answer = daemon.ask(daemon.client.accept(&args.service, hold))?;
             output.say(&format!("removed from {}: {}", answer.service, answer.removed.join(", ")));
             output.json_only(&answer)
         }
@@ -195,8 +211,9 @@ pub(super) fn hold_line(service: &str, hold: &HoldStatus) -> String {
         None => "until ".to_owned(),
     };
     format!(
-        "held: {} removals wait {until}`weir registry accept {service}`, because {}: {}",
+        "held: {} removals wait {until}`weir registry accept {service} --hold {}`, because {}: {}",
         hold.addresses.len(),
+        hold.number,
         hold.reason.text(),
         hold.addresses.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ")
     )

@@ -46,7 +46,8 @@ fn the_dump_says_whence_and_why_not() {
     let text = dump(&shown::endpoints(&view(), "web", now()).unwrap(), now());
     let lines: Vec<_> = text.lines().collect();
     assert!(
-        lines[1].starts_with("held: 1 removals wait until `weir registry accept web`, because more than")
+        lines[1].starts_with("held: 1 removals wait until `weir registry accept web --hold ")
+            && lines[1].contains("`, because more than")
     );
     assert!(lines[4].contains("down") && lines[4].contains("prod") && lines[4].contains("version=2"));
     assert!(lines[4].ends_with("the health checks fail: connection refused"), "{text}");

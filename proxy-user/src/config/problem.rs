@@ -103,6 +103,8 @@ codes! {
     NotUnderstood = "config.not_understood",
     /// A kind of registry that VIPs cannot be registered with.
     CannotPublish = "config.cannot_publish",
+    /// A VIP that is registered under a name where weir looks for backends.
+    OwnVip = "config.own_vip",
     /// A service on every port of its address, where one port is needed.
     AnyPort = "config.any_port",
     /// A secret in the configuration itself.
@@ -142,6 +144,8 @@ pub enum Locus {
     SynBudget(String),
     /// A backend of the named service.
     Backend(String, BackendAddr),
+    /// The VIP of the named service under this name of a registry.
+    Publish(String, String),
     /// A list.
     List(String),
     /// `order` of the named list.
@@ -160,6 +164,7 @@ impl fmt::Display for Locus {
             Self::UnknownPort(name) => write!(f, "service `{name}`, unknown_port"),
             Self::SynBudget(name) => write!(f, "service `{name}`, syn_budget"),
             Self::Backend(name, backend) => write!(f, "service `{name}`, backend {backend}"),
+            Self::Publish(name, id) => write!(f, "service `{name}`, publish `{id}`"),
             Self::List(name) => write!(f, "list `{name}`"),
             Self::ListOrder(name) => write!(f, "list `{name}`, order"),
             Self::SnatAddress(addr) => write!(f, "snat address {addr}"),

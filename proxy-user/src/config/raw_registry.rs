@@ -256,7 +256,7 @@ pub(super) struct RawHealth {
     /// Failures in a row that take it down.
     #[schemars(range(min = 1, max = 100), extend("default" = bounds::FALL))]
     pub(super) fall: Option<At<i64>>,
-    /// Whether a backend that has not been checked yet takes flows (`up`) or not (`down`).
+    /// Whether a backend that is new to the service takes flows before its first verdict (`up`) or not (`down`).
     #[schemars(extend("default" = "up"))]
     pub(super) initial: Option<RawInitial>,
     /// Below this share of backends that are up, percent, all are used whatever the checks say; 0 for never.

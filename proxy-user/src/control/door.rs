@@ -87,6 +87,8 @@ pub enum Request {
     Accept {
         /// Service.
         service: String,
+        /// Number of the hold that was shown, if it counts.
+        hold: Option<u32>,
         /// Who asks.
         by: Peer,
         /// Answer.
@@ -239,8 +241,13 @@ impl Door {
     ///
     /// # Errors
     /// When there is no such service, or nothing of it is held.
-    pub async fn accept(&self, service: String, by: Peer) -> Result<AcceptAnswer, Refusal> {
-        self.ask(|reply| Request::Accept { service, by, reply }).await
+    pub async fn accept(
+        &self,
+        service: String,
+        hold: Option<u32>,
+        by: Peer,
+    ) -> Result<AcceptAnswer, Refusal> {
+        self.ask(|reply| Request::Accept { service, hold, by, reply }).await
     }
 
     /// The counters, at most a second old: callers at the same time share one walk over the maps.

@@ -134,8 +134,8 @@ async fn run(mut end: DoorEnd, walks: Walks) {
             Request::Sync { registry, reply, .. } => {
                 let _ = reply.send(sync(&end.view(), registry));
             }
-            Request::Accept { service, reply, .. } => {
-                let _ = reply.send(accept(&end.view(), service));
+            Request::Accept { service, hold, reply, .. } => {
+                let _ = reply.send(accept(&end.view(), service, hold));
             }
             Request::Stats { reply } => {
                 walks.fetch_add(1, Ordering::Relaxed);
@@ -222,11 +222,12 @@ fn sync(view: &View, registry: Option<String>) -> Result<SyncAnswer, Refusal> {
     }
 }
 
-fn accept(view: &View, service: String) -> Result<AcceptAnswer, Refusal> {
+fn accept(view: &View, service: String, shown: Option<u32>) -> Result<AcceptAnswer, Refusal> {
     if !view.desired.services.contains_key(&service) {
         return Err(Refusal::new(Code::UnknownService, format!("there is no service {service}")));
     }
     match view.pool.services.get(&service).and_then(|pooled| pooled.hold.as_ref()) {
+        Some(hold) if shown.is_some_and(|shown| shown != hold.number()) => Err(Refusal::other_hold(&service)),
         Some(hold) => Ok(AcceptAnswer { service, removed: hold.addrs.iter().map(backend_text).collect() }),
         None => Err(Refusal::new(Code::NothingHeld, format!("no removals of service {service} wait"))),
     }

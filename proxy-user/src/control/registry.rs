@@ -223,6 +223,7 @@ pub fn checked(health: &Health) -> Checked {
 #[must_use]
 pub fn hold(hold: &Hold) -> HoldStatus {
     HoldStatus {
+        number: hold.number(),
         reason: cause(hold.why),
         addresses: hold.addrs.iter().map(backend_text).collect(),
         since: hold.since,

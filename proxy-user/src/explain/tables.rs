@@ -1,10 +1,10 @@
 //! The installed state as the tables that the decision reads on the host.
 
 use ipnet::IpNet;
-use proxy_common::Addr;
+use proxy_common::{Addr, RingBlock};
 use proxy_ebpf::memory::{AclPrefix, MemoryTables};
 
-use crate::plan::Installed;
+use crate::plan::{Installed, Ring};
 
 /// Copies the installed state; `now` is the current tick.
 pub(super) fn tables(installed: &Installed, now: u32) -> MemoryTables {
@@ -17,11 +17,16 @@ pub(super) fn tables(installed: &Installed, now: u32) -> MemoryTables {
         classes: installed.classes.iter().map(|(class, value)| (*class, *value)).collect(),
         destinations: installed.destinations.iter().map(|(addr, value)| (*addr, *value)).collect(),
         services: installed.services.iter().map(|(key, value)| (*key, *value)).collect(),
-        rings: installed.rings.iter().map(|(block, value)| (*block, *value)).collect(),
+        rings: rings(installed).collect(),
         backends: installed.backends.iter().map(|(slot, value)| (*slot, *value)).collect(),
         snat: installed.snat.iter().map(|(index, value)| (u32::from(*index), *value)).collect(),
         ..MemoryTables::default()
     }
+}
+
+fn rings(installed: &Installed) -> impl Iterator<Item = (u32, RingBlock)> {
+    let ring = |(first, blocks): (&u32, &Ring)| (*first..).zip(blocks.to_vec());
+    installed.rings.iter().flat_map(ring)
 }
 
 /// A table's prefix as text.

@@ -123,8 +123,8 @@ fn installed() -> Installed {
         ]
         .into(),
         rings: [
-            (0, RingBlock { slots: [ring_slot(1, 1); 16] }),
-            (1, RingBlock { slots: [ring_slot(2, 3); 16] }),
+            (0, [RingBlock { slots: [ring_slot(1, 1); 16] }].into()),
+            (1, [RingBlock { slots: [ring_slot(2, 3); 16] }].into()),
         ]
         .into(),
         backends: [(1, backend(11, 1)), (2, backend(12, 2)), (3, backend(13, 2))].into(),

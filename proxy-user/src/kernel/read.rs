@@ -5,14 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use aya::maps::lpm_trie::Key;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use proxy_common::{
-    BackendState, BackendValue, ConfigValue, ListName, RingBlock, ServiceValue, SnatValue, limits,
-};
+use proxy_common::{BackendState, BackendValue, ConfigValue, ListName, ServiceValue, SnatValue, limits};
 
 use super::batch;
 use super::maps::{Maps, MapsError};
 use super::schema;
-use crate::plan::Installed;
+use crate::plan::{Installed, Ring, covered};
 
 /// Reads everything that is installed.
 ///
@@ -33,7 +31,7 @@ pub fn installed(maps: &Maps) -> Result<Installed, MapsError> {
         installed.services.insert(*key, *value);
     })?;
     for value in installed.services.values() {
-        rings(maps, value, &mut installed.rings)?;
+        installed.rings.extend(ring(maps, value)?);
     }
     snat(maps, &mut installed.snat)?;
     backends(maps, &mut installed)?;
@@ -86,23 +84,16 @@ where
     Ok(entries)
 }
 
-/// Only the blocks that the service's ring covers: the arena is large and mostly unused.
-fn rings(
-    maps: &Maps,
-    service: &ServiceValue,
-    blocks: &mut BTreeMap<u32, RingBlock>,
-) -> Result<(), MapsError> {
-    let first = service.ring >> 32;
-    let count = (service.ring & u64::from(u32::MAX)).div_ceil(u64::from(limits::RING_BLOCK_SLOTS));
-    for block in first..first + count {
-        // A word that points beyond the arena is what the planner must see as it is, without those blocks.
-        let Some(block) = u32::try_from(block).ok().filter(|block| *block < limits::RING_BLOCKS) else {
-            break;
-        };
+/// The ring that the service's word covers and its first block: the arena is large and mostly unused. A word that points
+/// beyond the arena is what the planner must see as it is, without those blocks.
+fn ring(maps: &Maps, service: &ServiceValue) -> Result<Option<(u32, Ring)>, MapsError> {
+    let Some((first, count)) = covered(service) else { return Ok(None) };
+    let read = |block: u32| {
         let failed = |error| MapsError::new(schema::RINGS, "read", || format!("block {block}"), &error);
-        blocks.insert(block, maps.rings.get(&block, 0).map_err(failed)?);
-    }
-    Ok(())
+        maps.rings.get(&block, 0).map_err(failed)
+    };
+    let blocks = (first..first.saturating_add(count).min(limits::RING_BLOCKS)).map(read);
+    Ok(Some((first, blocks.collect::<Result<_, _>>()?)))
 }
 
 fn snat(maps: &Maps, pool: &mut BTreeMap<u16, SnatValue>) -> Result<(), MapsError> {

@@ -77,9 +77,7 @@ fn execute(maps: &mut Maps, ids: &mut ServiceIds, step: &Step) -> Result<(), Map
             written(schema::SNAT, || format!("entry {index}"), maps.snat.set(u32::from(*index), value, 0))
         }
         Step::SetBackend { slot, value } => set_backend(maps, *slot, value),
-        Step::SetRing { block, value } => {
-            written(schema::RINGS, || format!("block {block}"), maps.rings.set(*block, value, 0))
-        }
+        Step::SetRing { first, blocks } => bulk::ring(maps, *first, blocks),
         Step::SetFilter { word, value } => {
             written(schema::FILTER, || format!("word {word}"), maps.filter.set(*word, value, 0))
         }

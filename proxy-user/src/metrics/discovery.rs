@@ -4,7 +4,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::catalog::snapshot::HoldReason;
+use crate::catalog::pool::{Change, What};
+use crate::catalog::snapshot::{HoldReason, Snapshot, Standing};
 use crate::control::registry::cause;
 use crate::registry::source::Event;
 
@@ -43,6 +44,21 @@ impl Counters {
         self.holds.get_or_create(&labels).inc();
     }
 
+    /// Counts what the log tells of a service: removals that begin to wait, endpoints that can never be its backends.
+    pub fn change(&self, change: &Change, snapshot: &Snapshot) {
+        match &change.what {
+            What::Held(hold) => self.hold(&change.service, hold.why),
+            What::Backends { to: Some(Standing::Refused { .. }), addrs, .. } => {
+                let pooled = snapshot.services.get(&change.service);
+                let found = addrs.iter().filter_map(|addr| pooled?.candidates.get(addr));
+                for registry in found.flat_map(|found| &found.sources) {
+                    self.refused.get_or_create(&vec![("registry", registry.to_string())]).inc();
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Sets how many health checks have ended so, from a counter that only grows; `result` is a word of a closed list.
     pub fn checked(&self, result: &'static str, total: u64) {
         let counter = self.checks.get_or_create_owned(&vec![("result", result.to_owned())]);
@@ -58,7 +74,7 @@ impl Counters {
         registry.register("weir_registry_events", "What registries told", self.events.clone());
         registry.register(
             "weir_registry_entries_refused",
-            "Entries that cannot be endpoints, counted with every set",
+            "Entries that cannot be endpoints, counted with every set; endpoints that cannot be backends, once",
             self.refused.clone(),
         );
         registry.register(

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::catalog::snapshot::HoldReason;
+use crate::catalog::pool::{Change, What};
+use crate::catalog::snapshot::{HoldReason, Standing};
 use crate::control::fake;
 use crate::registry::source::{Event, Query, Set};
 
@@ -28,6 +29,12 @@ async fn text() -> String {
     counters.event("prod", &Event::Reset { query, set });
     counters.lost("prod");
     counters.hold("web", HoldReason::Share);
+    let never = What::Backends {
+        from: None,
+        to: Some(Standing::Refused { why: "it is a loopback address".into() }),
+        addrs: vec!["127.0.0.1:8080".parse().unwrap()],
+    };
+    counters.change(&Change { at: fake::then(), service: "web".into(), what: never }, &fake::pool());
     counters.checked("good", 3);
     let stats = door.stats().await.unwrap();
     metrics.text(&door.view(), Some(&stats))
@@ -55,7 +62,7 @@ async fn names_are_pinned() {
         "weir_registry_guard_holds_total{service=\"web\",reason=\"share\"} 1",
         "weir_registry_events_total{registry=\"prod\",event=\"connected\"} 1",
         "weir_registry_events_total{registry=\"prod\",event=\"lost\"} 1",
-        "weir_registry_entries_refused_total{registry=\"prod\"} 4",
+        "weir_registry_entries_refused_total{registry=\"prod\"} 5",
         "weir_registry_sessions_total{registry=\"prod\"} 3",
         "weir_registry_apply_seconds_bucket{le=\"0.01\"} 1",
         "weir_health_checks_total{result=\"good\"} 3",

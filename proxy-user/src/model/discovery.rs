@@ -112,7 +112,7 @@ pub struct HealthCheck {
     pub rise: u8,
     /// Failures in a row that take it down.
     pub fall: u8,
-    /// Whether a backend that has not been checked yet takes flows.
+    /// Whether a backend that is new to the service takes flows before its first verdict.
     pub initial_up: bool,
     /// Below this share of backends that are up, percent, all are used; 0 for never.
     pub panic_below: u8,

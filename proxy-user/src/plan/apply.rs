@@ -38,8 +38,8 @@ impl Installed {
                     self.backends.insert(*slot, *value);
                 }
             }
-            Step::SetRing { block, value } => {
-                self.rings.insert(*block, *value);
+            Step::SetRing { first, blocks } => {
+                self.rings.insert(*first, blocks.clone());
             }
             Step::SetFilter { word, value: 0 } => {
                 self.filter.remove(word);
@@ -74,10 +74,8 @@ impl Installed {
             None => self.services.remove(key),
         };
         let Some(old) = old.filter(|old| value.is_none_or(|value| value.ring != old.ring)) else { return };
-        if let Some((first, count)) = covered(&old) {
-            for block in first..first.saturating_add(count) {
-                self.rings.remove(&block);
-            }
+        if let Some((first, _)) = covered(&old) {
+            self.rings.remove(&first);
         }
     }
 }

@@ -51,7 +51,8 @@ impl FreeBlocks {
 }
 
 /// First block and number of blocks of a service's ring.
-pub(super) fn covered(service: &ServiceValue) -> Option<(u32, u32)> {
+#[must_use]
+pub fn covered(service: &ServiceValue) -> Option<(u32, u32)> {
     let (first, length) = ring_parts(service.ring)?;
     Some((first, block_count(length)))
 }

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use proxy_common::{
-    Addr, BackendValue, ConfigValue, DestinationValue, RingBlock, ServiceKey, ServiceValue, SnatValue,
-};
+use proxy_common::{Addr, BackendValue, ConfigValue, DestinationValue, ServiceKey, ServiceValue, SnatValue};
 
 use super::access::Access;
 use super::backends::Ways;
@@ -19,7 +17,7 @@ use super::problem::{PlanError, Warning, What};
 use super::services::{Compiler, Wanted};
 use super::settings::settings;
 use super::snat::SnatPlan;
-use super::{Input, Installed, Names};
+use super::{Input, Installed, Names, Ring};
 use crate::model::Forward;
 
 /// What the maps shall hold.
@@ -35,8 +33,8 @@ pub(super) struct Target {
     pub destinations: BTreeMap<Addr, DestinationValue>,
     /// Services.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
-    /// Blocks of all rings.
-    pub rings: BTreeMap<u32, RingBlock>,
+    /// Rings by their first block.
+    pub rings: BTreeMap<u32, Ring>,
     /// Backend slots in use.
     pub backends: BTreeMap<u16, BackendValue>,
     /// Source-NAT pool.
@@ -78,6 +76,7 @@ pub(super) fn target(input: &Input<'_>, installed: &Installed) -> Result<Target,
         clock: input.clock,
         settle_ticks: ticks(desired.timeouts.settle, input.clock.hz),
         installed,
+        known: input.known,
         slots: BackendSlots::new(installed, limits.backends),
         blocks: FreeBlocks::new(installed, limits.ring_blocks),
         blocks_wanted: 0,

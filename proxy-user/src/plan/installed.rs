@@ -1,12 +1,16 @@
 //! What is in the maps, decoded: the planner's starting point, always read from the kernel and never remembered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use proxy_common::{
     AclClass, Addr, BackendValue, ConfigValue, DestinationValue, RingBlock, ServiceKey, ServiceValue,
     SnatValue,
 };
+
+/// The blocks of a ring, shared by what is installed and the plans that leave it as it is.
+pub type Ring = Arc<[RingBlock]>;
 
 /// The content of the maps that the daemon writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub struct Installed {
     pub destinations: BTreeMap<Addr, DestinationValue>,
     /// `weir_services`.
     pub services: BTreeMap<ServiceKey, ServiceValue>,
-    /// Blocks of `weir_rings` that a service's ring word covers.
-    pub rings: BTreeMap<u32, RingBlock>,
+    /// Rings in `weir_rings` that services' ring words cover, by their first block.
+    pub rings: BTreeMap<u32, Ring>,
     /// Slots of `weir_backends` that are not free.
     pub backends: BTreeMap<u16, BackendValue>,
     /// Generation of each free slot of `weir_backends` that was used before, so that it is not used again.

@@ -17,8 +17,9 @@ pub struct Maglev {
     pub members: Vec<BackendAddr>,
     /// For each slot the place of its owner in `members`.
     pub owners: Vec<u16>,
-    /// Hash of seed, length, set and ring: equal on two nodes that steer alike.
-    pub digest: u64,
+    /// What it was built from, beside the members.
+    seed: u64,
+    weights: Vec<u16>,
 }
 
 impl Maglev {
@@ -28,16 +29,37 @@ impl Maglev {
     /// so that shares are proportional to weights to within one slot, and each backend owns at least one.
     #[must_use]
     pub fn build(seed: u64, weights: &BTreeMap<BackendAddr, u16>) -> Option<Self> {
-        let members: Vec<BackendAddr> =
-            weights.iter().filter(|(_, weight)| **weight > 0).map(|(member, _)| *member).collect();
+        let (members, weights): (Vec<BackendAddr>, Vec<u16>) = taking(weights).unzip();
         let length = ring_length(members.len());
         let mut groups: BTreeMap<u16, Vec<Walk>> = BTreeMap::new();
-        for (number, (member, weight)) in (0_u16..).zip(weights.iter().filter(|(_, weight)| **weight > 0)) {
+        for (number, (member, weight)) in (0_u16..).zip(members.iter().zip(&weights)) {
             groups.entry(*weight).or_default().push(Walk::new(seed, member, number, length));
         }
         let owners = fill(groups, length)?;
-        let digest = digest(seed, weights, &owners);
-        Some(Self { members, owners, digest })
+        Some(Self { members, owners, seed, weights })
+    }
+
+    /// A ring of so many slots that nobody owns.
+    pub(super) fn ownerless(length: usize) -> Self {
+        Self { members: Vec::new(), owners: vec![0; length], seed: 0, weights: Vec::new() }
+    }
+
+    /// Whether [`Self::build`] makes this ring of these.
+    pub(super) fn is_of(&self, seed: u64, weights: &BTreeMap<BackendAddr, u16>) -> bool {
+        let own = self.members.iter().copied().zip(self.weights.iter().copied());
+        self.seed == seed && own.eq(taking(weights))
+    }
+
+    /// Hash of seed, length, set and ring: equal on two nodes that steer alike.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let start = mix(self.seed ^ self.owners.len() as u64);
+        let set = self
+            .members
+            .iter()
+            .zip(&self.weights)
+            .fold(start, |hash, (member, weight)| mix(member_hash(hash, member) ^ u64::from(*weight)));
+        self.owners.iter().fold(set, |hash, owner| mix(hash ^ u64::from(*owner)))
     }
 }
 
@@ -67,7 +89,7 @@ impl Walk {
     }
 
     /// Takes the next free slot of the permutation. The length is a prime, so the walk comes past every slot.
-    fn claim(&mut self, owners: &mut [u16]) {
+    fn claim(&mut self, taken: &mut [u64], owners: &mut [u16]) {
         let length = u32::try_from(owners.len()).unwrap_or(u32::MAX);
         for _ in 0..length {
             let position = self.position as usize;
@@ -75,12 +97,13 @@ impl Walk {
             if self.position >= length {
                 self.position -= length;
             }
-            match owners.get_mut(position) {
-                Some(owner) if *owner == NOBODY => {
+            let bit = 1 << (position % 64);
+            if let Some(word) = taken.get_mut(position / 64).filter(|word| **word & bit == 0) {
+                *word |= bit;
+                if let Some(owner) = owners.get_mut(position) {
                     *owner = self.number;
-                    return;
                 }
-                _ => {}
+                return;
             }
         }
     }
@@ -88,13 +111,15 @@ impl Walk {
 
 /// Lets backends take turns until the ring is full. Backends of equal weight take theirs together.
 fn fill(mut groups: BTreeMap<u16, Vec<Walk>>, length: u32) -> Option<Vec<u16>> {
-    let mut owners = vec![NOBODY; length as usize];
+    let mut owners = vec![0; length as usize];
+    // A bit for each slot: the whole of the longest ring's stays in the first cache.
+    let mut taken = vec![0; owners.len().div_ceil(64)];
     let mut left = length;
     let mut turns: BinaryHeap<Reverse<(u64, Reverse<u16>, u64)>> =
         groups.keys().map(|weight| Reverse((0, Reverse(*weight), 0))).collect();
     while let Some(Reverse((_, Reverse(weight), turn))) = turns.pop() {
         for walk in groups.get_mut(&weight).into_iter().flatten() {
-            walk.claim(&mut owners);
+            walk.claim(&mut taken, &mut owners);
             left -= 1;
             if left == 0 {
                 return Some(owners);
@@ -105,13 +130,9 @@ fn fill(mut groups: BTreeMap<u16, Vec<Walk>>, length: u32) -> Option<Vec<u16>> {
     None
 }
 
-fn digest(seed: u64, weights: &BTreeMap<BackendAddr, u16>, owners: &[u16]) -> u64 {
-    let start = mix(seed ^ owners.len() as u64);
-    let set = weights
-        .iter()
-        .filter(|(_, weight)| **weight > 0)
-        .fold(start, |hash, (member, weight)| mix(member_hash(hash, member) ^ u64::from(*weight)));
-    owners.iter().fold(set, |hash, owner| mix(hash ^ u64::from(*owner)))
+/// Those that own slots.
+fn taking(weights: &BTreeMap<BackendAddr, u16>) -> impl Iterator<Item = (BackendAddr, u16)> {
+    weights.iter().filter(|(_, weight)| **weight > 0).map(|(member, weight)| (*member, *weight))
 }
 
 fn member_hash(seed: u64, member: &BackendAddr) -> u64 {
@@ -128,8 +149,6 @@ const fn mix(word: u64) -> u64 {
     word ^ (word >> 29)
 }
 
-/// Not owned yet. No member has this number: there are fewer backend slots.
-const NOBODY: u16 = u16::MAX;
 /// Tells the hash of the skip from that of the offset.
 const SKIP: u64 = 0x5bd1_e995_0000_0001;
 
@@ -213,7 +232,7 @@ mod tests {
         heavier.values_mut().for_each(|weight| *weight = 2);
         let heavier = Maglev::build(1, &heavier).unwrap();
         assert_eq!(base.owners, heavier.owners);
-        assert_ne!(base.digest, heavier.digest);
+        assert_ne!(base.digest(), heavier.digest());
         let ports = members.keys().map(|member| (BackendAddr { port: 81, ..*member }, 1)).collect();
         assert_ne!(base.owners, Maglev::build(1, &ports).unwrap().owners);
     }
@@ -225,6 +244,9 @@ mod tests {
         let plain = Maglev::build(0, &members).unwrap();
         members.insert(BackendAddr { addr: "2001:db8::7".parse().unwrap(), port: 8080 }, 250);
         let weighted = Maglev::build(0x77e1_5eed, &members).unwrap();
-        assert_eq!([plain.digest, weighted.digest], [17_382_123_331_324_577_118, 14_540_101_235_389_822_025]);
+        assert_eq!(
+            [plain.digest(), weighted.digest()],
+            [17_382_123_331_324_577_118, 14_540_101_235_389_822_025]
+        );
     }
 }

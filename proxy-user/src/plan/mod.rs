@@ -30,11 +30,13 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use proxy_common::{BackendValue, ServiceKey, limits};
+use proxy_common::{BackendState, BackendValue, ServiceKey, limits};
 
-pub use installed::Installed;
+pub use blocks::covered;
+pub use installed::{Installed, Ring};
 pub use problem::{PlanError, Trouble, Warning, What};
 pub use step::Step;
 
@@ -60,6 +62,9 @@ pub struct Input<'a> {
     /// The ACL's lists are those that were installed by the last plan: leave its tables alone. Saves flattening a large
     /// ACL again when only a next hop or a backend changed.
     pub keep_acl: bool,
+    /// Of the last plan, or empty. Says nothing that the plan depends on: rings whose backends and weights have not changed
+    /// are taken from it instead of being built again.
+    pub known: &'a Names,
 }
 
 /// The data path's time.
@@ -134,24 +139,28 @@ pub struct ServiceNumbers {
     pub key: ServiceKey,
     /// Index into its counters and budget.
     pub id: u16,
-    /// Length of its ring in slots, 0 if no backend can take new flows.
-    pub ring_length: u32,
-    /// Digest of its ring ([`maglev::Maglev::digest`]), 0 without one.
-    pub ring_digest: u64,
+    /// Its ring; none if no backend can take new flows.
+    pub ring: Option<Arc<maglev::Maglev>>,
     /// Backend slots.
     pub backends: BTreeMap<BackendAddr, u16>,
 }
 
-/// The backends that a VIP's service has in the maps; `None` without a service there.
+/// Whether a VIP has a service in the maps.
 #[must_use]
-pub fn backends_of(installed: &Installed, vip: &Vip) -> Option<Vec<BackendAddr>> {
+pub fn serves(installed: &Installed, vip: &Vip) -> bool {
+    installed.services.contains_key(&convert::service_key(vip))
+}
+
+/// The backends that a VIP's service has in the maps, each with what it takes; `None` without a service there.
+#[must_use]
+pub fn backends_of(installed: &Installed, vip: &Vip) -> Option<Vec<(BackendAddr, BackendState)>> {
     let id = installed.services.get(&convert::service_key(vip))?.id;
     let own = installed.backends.values().filter(|backend| backend.service == id);
-    let addr = |backend: &BackendValue| BackendAddr {
-        addr: convert::ip_addr(&backend.addr),
-        port: backend.port.number(),
+    let found = |backend: &BackendValue| {
+        let addr = BackendAddr { addr: convert::ip_addr(&backend.addr), port: backend.port.number() };
+        (addr, BackendState::from_byte(backend.state))
     };
-    Some(own.map(addr).collect())
+    Some(own.map(found).collect())
 }
 
 /// The steps from what is installed to what is desired; none if they are equal.

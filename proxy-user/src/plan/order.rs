@@ -25,7 +25,7 @@ pub(super) fn steps(target: &Target, installed: &Installed, limits: &Limits) -> 
     steps.extend(backends_now);
     steps.extend(
         to_set(&installed.rings, &target.rings)
-            .map(|(block, value)| Step::SetRing { block: *block, value: *value }),
+            .map(|(first, blocks)| Step::SetRing { first: *first, blocks: blocks.clone() }),
     );
     steps.extend(vip_destinations(target, installed));
     steps.extend(

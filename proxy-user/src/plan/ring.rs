@@ -4,14 +4,16 @@
 use proxy_common::limits::RING_BLOCK_SLOTS;
 use proxy_common::{RING_REMEMBERS, RingBlock, ServiceValue, ring_owners, ring_remembers, ring_slot};
 
-use super::Installed;
 use super::blocks::{block_count, ring_parts};
 use super::maglev::Maglev;
+use super::{Installed, Ring};
 
 /// A ring in force.
 #[derive(Debug)]
 pub(super) struct RingInForce {
-    slots: Vec<u32>,
+    blocks: Ring,
+    /// In slots.
+    length: usize,
     /// Changed less than the settling time ago: flows are still where the previous owners say.
     unsettled: bool,
 }
@@ -25,12 +27,12 @@ impl RingInForce {
         settle_ticks: u32,
     ) -> Option<Self> {
         let (first, length) = ring_parts(service.ring)?;
-        let mut slots = Vec::with_capacity(length as usize);
-        for block in (first..).take(block_count(length) as usize) {
-            slots.extend_from_slice(&installed.rings.get(&block)?.slots);
-        }
-        slots.truncate(length as usize);
-        Some(Self { slots, unsettled: now.wrapping_sub(service.changed_at) < settle_ticks })
+        let blocks = installed.rings.get(&first)?;
+        (blocks.len() == block_count(length) as usize).then(|| Self {
+            blocks: blocks.clone(),
+            length: length as usize,
+            unsettled: now.wrapping_sub(service.changed_at) < settle_ticks,
+        })
     }
 
     /// The slots of the ring that follows this one, given its owners. A slot's previous owner is the one whom its flows
@@ -53,18 +55,18 @@ impl RingInForce {
 
     /// A ring of this one's length that nobody owns.
     pub(super) fn ownerless(&self) -> Maglev {
-        Maglev { members: Vec::new(), owners: vec![0; self.slots.len()], digest: 0 }
+        Maglev::ownerless(self.length)
     }
 
     /// Whether the owners are these.
     pub(super) fn owned_by(&self, owners: &[u16]) -> bool {
-        self.slots.len() == owners.len()
-            && self.slots.iter().zip(owners).all(|(slot, owner)| ring_owners(*slot).0 == *owner)
+        let slots = self.blocks.iter().flat_map(|block| &block.slots);
+        self.length == owners.len() && slots.zip(owners).all(|(slot, owner)| ring_owners(*slot).0 == *owner)
     }
 
-    /// Whether the slots are these.
-    pub(super) fn equals(&self, slots: &[u32]) -> bool {
-        self.slots == slots
+    /// Its blocks, if they are these.
+    pub(super) fn same(&self, blocks: &[RingBlock]) -> Option<Ring> {
+        (*self.blocks == *blocks).then(|| self.blocks.clone())
     }
 
     fn remembers(&self, place: u64, length: u64) -> bool {
@@ -74,8 +76,11 @@ impl RingInForce {
     /// The slot that most flows of a slot of a ring of `length` slots are in. Slots are equal shares of the flow hash,
     /// whatever the ring's length, so the one under the middle is it.
     fn at(&self, place: u64, length: u64) -> u32 {
-        let under = (2 * place + 1) * self.slots.len() as u64 / (2 * length).max(1);
-        usize::try_from(under).ok().and_then(|under| self.slots.get(under)).copied().unwrap_or(0)
+        let under = (2 * place + 1) * self.length as u64 / (2 * length).max(1);
+        let (block, slot) = (under / u64::from(RING_BLOCK_SLOTS), under % u64::from(RING_BLOCK_SLOTS));
+        let block = usize::try_from(block).ok().and_then(|block| self.blocks.get(block));
+        let slot = usize::try_from(slot).ok().and_then(|slot| block?.slots.get(slot));
+        slot.copied().unwrap_or(0)
     }
 }
 
@@ -90,10 +95,11 @@ pub(super) fn is_unsettled(slots: &[u32]) -> bool {
 }
 
 /// Slots as blocks; the rest of the last one is 0.
-pub(super) fn blocks(slots: &[u32]) -> impl Iterator<Item = RingBlock> {
-    slots.chunks(RING_BLOCK_SLOTS as usize).map(|chunk| {
+pub(super) fn blocks(slots: &[u32]) -> Ring {
+    let block = |chunk: &[u32]| {
         let mut block = RingBlock::default();
         block.slots.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
         block
-    })
+    };
+    slots.chunks(RING_BLOCK_SLOTS as usize).map(block).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_common::{BackendState, BackendValue, ServiceKey, ServiceValue, ring_word};
@@ -15,7 +16,7 @@ use super::maglev::Maglev;
 use super::problem::{PlanError, Warning, What};
 use super::ring::{self, RingInForce};
 use super::snat::SnatPlan;
-use super::{Clock, Installed, ServiceNumbers};
+use super::{Clock, Installed, Names, Ring, ServiceNumbers};
 use crate::model::{BackendAddr, Forward, NextHop, Service};
 
 /// A service to be.
@@ -36,6 +37,8 @@ pub(super) struct Compiler<'a> {
     pub clock: Clock,
     pub settle_ticks: u32,
     pub installed: &'a Installed,
+    /// Of an earlier plan.
+    pub known: &'a Names,
     pub slots: BackendSlots<'a>,
     pub blocks: FreeBlocks,
     pub blocks_wanted: usize,
@@ -53,8 +56,9 @@ struct Placed {
 /// A ring, placed in the arena.
 struct PlacedRing {
     word: u64,
-    slots: Vec<u32>,
-    digest: u64,
+    blocks: Ring,
+    maglev: Option<Arc<Maglev>>,
+    unsettled: bool,
     changed_at: u32,
 }
 
@@ -75,7 +79,7 @@ impl Compiler<'_> {
         // The L7 path finds its backends by the host's routes: they need no slot, and the service no ring.
         let backends =
             if service.is_forwarded() { self.place_backends(name, service, id)? } else { Vec::new() };
-        let ring = self.place_ring(service.forward, &key, &backends).inspect_err(|_| {
+        let ring = self.place_ring(wanted, &backends).inspect_err(|_| {
             self.target.warnings.truncate(warnings);
         })?;
         let value = ServiceValue {
@@ -88,12 +92,13 @@ impl Compiler<'_> {
             reserved2: 0,
         };
         self.note_settling(&ring);
-        let (first, length) = ring_parts(ring.word).unwrap_or_default();
         self.target.services.insert(key, value);
-        self.target.rings.extend((first..).zip(ring::blocks(&ring.slots)));
+        if let Some((first, _)) = ring_parts(ring.word) {
+            self.target.rings.insert(first, ring.blocks);
+        }
         self.target.backends.extend(backends.iter().map(|backend| (backend.slot, backend.value)));
         let backends = backends.iter().map(|backend| (backend.addr, backend.slot)).collect();
-        let numbers = ServiceNumbers { key, id, ring_length: length, ring_digest: ring.digest, backends };
+        let numbers = ServiceNumbers { key, id, ring: ring.maglev, backends };
         self.target.names.services.insert(name.to_owned(), numbers);
         Ok(())
     }
@@ -132,27 +137,24 @@ impl Compiler<'_> {
         Ok(placed)
     }
 
-    fn place_ring(
-        &mut self,
-        forward: Forward,
-        key: &ServiceKey,
-        backends: &[Placed],
-    ) -> Result<PlacedRing, PlanError> {
-        let installed = self.installed.services.get(key);
+    fn place_ring(&mut self, wanted: &Wanted<'_>, backends: &[Placed]) -> Result<PlacedRing, PlanError> {
+        let forward = wanted.service.forward;
+        let installed = self.installed.services.get(&wanted.key);
         let now = self.clock.now;
         let weights = backends.iter().map(|backend| (backend.addr, backend.weight)).collect();
         let in_force =
             installed.and_then(|service| RingInForce::read(self.installed, service, now, self.settle_ticks));
-        let maglev = Maglev::build(self.seed, &weights);
+        let maglev = self.maglev(wanted.name, &weights);
         // Backends that all drain keep their flows in a ring without owners, as long as flows are remembered.
         let remembering =
             forward == Forward::DsrL2 && self.keep_history && !taking_packets(backends).is_empty();
         let Some(maglev) =
-            maglev.or_else(|| in_force.as_ref().filter(|_| remembering).map(RingInForce::ownerless))
+            maglev.or_else(|| Some(Arc::new(in_force.as_ref().filter(|_| remembering)?.ownerless())))
         else {
             let changed_at =
                 installed.filter(|service| service.ring == 0).map_or(now, |service| service.changed_at);
-            return Ok(PlacedRing { word: 0, slots: Vec::new(), digest: 0, changed_at });
+            let blocks = Arc::default();
+            return Ok(PlacedRing { word: 0, blocks, maglev: None, unsettled: false, changed_at });
         };
         let slot_of: BTreeMap<_, _> = backends.iter().map(|backend| (backend.addr, backend.slot)).collect();
         let members: Vec<u16> = maglev.members.iter().filter_map(|addr| slot_of.get(addr).copied()).collect();
@@ -171,23 +173,33 @@ impl Compiler<'_> {
         let length = u32::try_from(slots.len()).unwrap_or(u32::MAX);
         let count = block_count(length);
         self.blocks_wanted += count as usize;
-        let (same, same_owners) =
-            in_force.map_or((false, false), |ring| (ring.equals(&slots), ring.owned_by(&owners)));
+        let same_owners = in_force.as_ref().is_some_and(|ring| ring.owned_by(&owners));
         let changed_at = installed.filter(|_| same_owners).map_or(now, |service| service.changed_at);
-        let word = match installed.filter(|_| same) {
-            Some(service) => service.ring,
+        let blocks = ring::blocks(&slots);
+        let (word, blocks) = match installed.zip(in_force.and_then(|ring| ring.same(&blocks))) {
+            Some((service, same)) => (service.ring, same),
             None => {
                 let wanted = count as usize;
                 let room =
                     PlanError::NoRoomBeside { what: What::RingBlocks, wanted, free: self.blocks.free() };
-                ring_word(self.blocks.take(count).ok_or(room)?, length)
+                (ring_word(self.blocks.take(count).ok_or(room)?, length), blocks)
             }
         };
-        Ok(PlacedRing { word, slots, digest: maglev.digest, changed_at })
+        let unsettled = ring::is_unsettled(&slots);
+        Ok(PlacedRing { word, blocks, maglev: Some(maglev), unsettled, changed_at })
+    }
+
+    /// The ring of these weights: an earlier plan's, if it was made of the same.
+    fn maglev(&self, service: &str, weights: &BTreeMap<BackendAddr, u16>) -> Option<Arc<Maglev>> {
+        let known = self.known.services.get(service).and_then(|numbers| numbers.ring.as_ref());
+        match known.filter(|ring| ring.is_of(self.seed, weights)) {
+            Some(known) => Some(known.clone()),
+            None => Maglev::build(self.seed, weights).map(Arc::new),
+        }
     }
 
     fn note_settling(&mut self, ring: &PlacedRing) {
-        if !ring::is_unsettled(&ring.slots) {
+        if !ring.unsettled {
             return;
         }
         let passed = self.clock.now.wrapping_sub(ring.changed_at);
@@ -200,9 +212,10 @@ impl Compiler<'_> {
     fn leave(&mut self, key: &ServiceKey) {
         let Some(value) = self.installed.services.get(key) else { return };
         self.target.services.insert(*key, *value);
-        if let Some((first, count)) = covered(value) {
-            let blocks = self.installed.rings.range(first..first.saturating_add(count));
-            self.target.rings.extend(blocks.map(|(block, value)| (*block, *value)));
+        if let Some((first, _)) = covered(value)
+            && let Some(blocks) = self.installed.rings.get(&first)
+        {
+            self.target.rings.insert(first, blocks.clone());
         }
         let backends = self.installed.backends.iter().filter(|(_, backend)| backend.service == value.id);
         self.target.backends.extend(backends.map(|(slot, backend)| (*slot, *backend)));

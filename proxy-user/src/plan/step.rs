@@ -2,9 +2,10 @@
 
 use ipnet::IpNet;
 use proxy_common::{
-    AclClass, Addr, BackendValue, ConfigValue, DestinationValue, RingBlock, ServiceKey, ServiceValue,
-    SnatValue,
+    AclClass, Addr, BackendValue, ConfigValue, DestinationValue, ServiceKey, ServiceValue, SnatValue,
 };
+
+use super::Ring;
 
 /// One write to the maps, or a wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +54,12 @@ pub enum Step {
         /// Value. A free slot keeps its generation.
         value: BackendValue,
     },
-    /// Write a block of ring slots.
+    /// Write a ring, which nothing points at yet.
     SetRing {
-        /// Block.
-        block: u32,
-        /// Value.
-        value: RingBlock,
+        /// First block.
+        first: u32,
+        /// All of them.
+        blocks: Ring,
     },
     /// Write a word of the destination filter.
     SetFilter {

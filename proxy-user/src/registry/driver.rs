@@ -38,7 +38,7 @@ pub struct Tuning {
     pub longest_delay: Duration,
     /// Shortest pause after a server has refused weir.
     pub refused_delay: Duration,
-    /// A session that lived this long begins the pauses anew.
+    /// A session that was connected for so long begins the pauses anew.
     pub lived: Duration,
     /// Longest time until a session is connected.
     pub connect: Duration,
@@ -157,12 +157,21 @@ impl Handle {
         let _ = self.commands.send(Command::Resync);
     }
 
-    /// Ends the driver and gives away the connection with what is registered on it, where the registry's kind has such a
-    /// thing and is in session.
-    pub async fn hand_over(&self) -> Option<Parcel> {
+    /// Begins a session even if nothing is wanted: the client has a connection that was handed over, with registrations on
+    /// it that must be kept alive or ended.
+    pub fn begin(&self) {
+        let _ = self.commands.send(Command::Begin);
+    }
+
+    /// Asks the driver to end and to give away the connection with what is registered on it, where the registry's kind has
+    /// such a thing and is in session. What is answered does not depend on anybody reading the events.
+    pub fn hand_over(&self) -> impl Future<Output = Option<Parcel>> + use<> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::HandOver(reply)).ok()?;
-        answer.await.ok().flatten()
+        let asked = self.commands.send(Command::HandOver(reply));
+        async move {
+            asked.ok()?;
+            answer.await.ok().flatten()
+        }
     }
 
     /// Ends the session and the driver, and waits until both are gone.

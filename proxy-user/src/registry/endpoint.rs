@@ -4,7 +4,7 @@
 //! One place for every registry; what is no address is refused with a reason and never looked up.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -39,7 +39,7 @@ pub enum BadEndpoint {
 ///
 /// The weight is that of `weight`, else of `_WEIGHT`; the zone that of `zone`. Labels: `protocol` (or the scheme), `version`,
 /// `application` (`appName`, `app_name`), `serialization`, `rpc_version` (`rpcVer`, `release`, `dubbo`), `path`, and the
-/// writer's other keys as they are, times and process numbers left out. Keys and values that are too long are left out.
+/// writer's other keys as they are; times, process numbers and what may be a [`secret`] left out. Keys and values that are too long are left out.
 pub fn parse(text: &str, default_port: Option<u16>) -> Result<Endpoint, BadEndpoint> {
     if text.len() > MAX_ENDPOINT_TEXT {
         return Err(BadEndpoint::TooLong(text.len()));
@@ -94,11 +94,16 @@ pub fn weight(text: &str) -> Result<f64, BadEndpoint> {
     }
 }
 
-/// A text from outside, fit for a log line: short, without control characters, and without what stands before an `@`, which
-/// may be a password.
+/// A text from outside, fit for a log line: short, without control characters, and without what may be a secret: what stands
+/// before an `@`, and a query with a key of [`secret`].
 pub fn shown(text: &str) -> String {
-    let text = match (text.find("://"), text.find('@')) {
-        (Some(scheme), Some(at)) if scheme < at => text.get(at + 1..).unwrap_or_default(),
+    let text = without_user(text);
+    let text = match text.split_once('?') {
+        Some((head, query))
+            if query.split('&').any(|field| secret(field.split('=').next().unwrap_or(field))) =>
+        {
+            return format!("{}?…", shown(head));
+        }
         _ => text,
     };
     let mut shown: String =
@@ -107,6 +112,24 @@ pub fn shown(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// What follows the last `@`, if a user and password may stand before it. A password may have any character, `@`, `/` and `?`
+/// among them; only a text that begins with an address has none.
+fn without_user(text: &str) -> &str {
+    let Some((before, after)) = text.rsplit_once('@').filter(|(before, _)| before.contains(':')) else {
+        return text;
+    };
+    let authority = before.split_once("://").map_or(before, |(_, rest)| rest);
+    let first = authority.split(['/', '?']).next().unwrap_or_default();
+    let is_address = first.parse::<SocketAddr>().is_ok() || first.parse::<IpAddr>().is_ok();
+    if is_address { text } else { after }
+}
+
+/// Whether a key names something that nobody but its owner is to see. Such labels are not kept.
+pub fn secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRETS.iter().any(|word| key.contains(word))
 }
 
 /// For fuzzing: whatever the bytes are, no panic, and nothing kept that is longer than they are.
@@ -162,7 +185,7 @@ fn labels(parts: &Parts<'_>, fields: &BTreeMap<&str, String>) -> BTreeMap<Arc<st
     }
     keep("protocol", parts.scheme.unwrap_or_default());
     keep("path", parts.path);
-    for (key, value) in fields.iter().filter(|(key, _)| !ELSEWHERE.contains(key)) {
+    for (key, value) in fields.iter().filter(|(key, _)| !ELSEWHERE.contains(key) && !secret(key)) {
         keep(key, value);
     }
     labels
@@ -208,6 +231,10 @@ fn decoded(text: &str) -> String {
 }
 
 const LONGEST_SHOWN: usize = 160;
+
+/// Parts of the keys of secrets: Dubbo's `token`, `password`, `accessKeyId`, and what others call them.
+const SECRETS: [&str; 9] =
+    ["passw", "pwd", "secret", "token", "credential", "accesskey", "access_key", "apikey", "api_key"];
 
 /// Labels with a name of weir's own, and the writers' keys for them.
 const NAMED: [(&str, &[&str]); 5] = [
@@ -282,6 +309,13 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_no_labels() {
+        let text = "dubbo://10.0.0.1:80/a?token=t&Password=p&accessKeyId=k&client_secret=s&tag=gray";
+        let endpoint = parse(text, None).unwrap();
+        assert_eq!(labelled(&endpoint), [("path", "a"), ("protocol", "dubbo"), ("tag", "gray")]);
+    }
+
+    #[test]
     fn plain_forms_and_the_default_port() {
         for (text, port, want) in [
             ("10.0.0.1:80", None, "10.0.0.1:80"),
@@ -293,7 +327,7 @@ mod tests {
             ("10.0.0.1", Some(9), "10.0.0.1:9"),
             ("[::ffff:10.0.0.1]:80", None, "10.0.0.1:80"),
         ] {
-            let want: std::net::SocketAddr = want.parse().unwrap();
+            let want: SocketAddr = want.parse().unwrap();
             let addr = parse(text, port).unwrap().addr;
             assert_eq!((addr.addr, addr.port), (want.ip(), want.port()), "{text}");
         }
@@ -328,7 +362,14 @@ mod tests {
 
     #[test]
     fn shown_without_passwords_and_control_characters() {
-        assert_eq!(shown("dubbo://u:p@host:1\n"), "host:1?");
+        for text in ["dubbo://u:p@host:1\n", "u:p@host:1\n", "u:p@s:s@host:1\n", "x://u:p/@?@host:1\n"] {
+            assert_eq!(shown(text), "host:1?", "{text}");
+        }
+        for text in ["x://10.0.0.1:1/a@b", "10.0.0.1:1?a=x@b", "a@b:1", "no secret"] {
+            assert_eq!(shown(text), text);
+        }
+        assert_eq!(shown("dubbo://h:1/a?tag=x&Token=abc"), "dubbo://h:1/a?…");
+        assert_eq!(shown("h:1?tag=x"), "h:1?tag=x");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), LONGEST_SHOWN + 1);
     }
 
@@ -345,7 +386,7 @@ mod tests {
 
         #[test]
         fn what_is_written_is_read(addr in any::<IpAddr>(), port in 1_u16.., weight in 0_u32..100_000) {
-            let text = format!("{}?weight={weight}", std::net::SocketAddr::new(addr, port));
+            let text = format!("{}?weight={weight}", SocketAddr::new(addr, port));
             let endpoint = parse(&text, None).unwrap();
             prop_assert_eq!(endpoint.addr, BackendAddr { addr: addr.to_canonical(), port });
             prop_assert_eq!(endpoint.weight, Some(f64::from(weight)));

@@ -31,6 +31,8 @@ pub struct Publish {
     pub options: &'static [&'static str],
     /// Whether what is to be registered can be.
     pub check: fn(&Publication) -> Result<(), Fault>,
+    /// Whether what is registered outlives its session, for the time of a lease.
+    pub leased: bool,
 }
 
 macro_rules! kinds {
@@ -64,6 +66,22 @@ macro_rules! kinds {
                 match self { $($(#[$on])* Self::$variant(_) => $name,)* }
             }
 
+            /// Whether what is registered outlives its session.
+            #[must_use]
+            pub fn leased(&self) -> bool {
+                kind(self.kind()).and_then(|kind| kind.publish.as_ref()).is_some_and(|publish| publish.leased)
+            }
+
+            /// Whether a connection that was made with these settings may serve the others: only times differ.
+            #[must_use]
+            pub fn keeps_connection(&self, other: &Self) -> bool {
+                match (self, other) {
+                    #[cfg(feature = "sofa")]
+                    (Self::Sofa(own), Self::Sofa(other)) => own.differ_in_times(other),
+                    _ => false,
+                }
+            }
+
             /// A client for this registry, not connected yet. It goes on with what another process hands over, if anything.
             #[must_use]
             pub fn client(&self, taken_over: Option<Parcel>) -> Box<dyn Client> {
@@ -80,11 +98,13 @@ kinds! {
     #[cfg(feature = "etcd")] Etcd = etcd as "etcd", publishes: Some(Publish {
         options: super::etcd::settings::PUBLISH_OPTIONS,
         check: super::etcd::settings::check_publication,
+        leased: true,
     });
     File = file as "file", publishes: None;
     #[cfg(feature = "sofa")] Sofa = sofa as "sofa", publishes: Some(Publish {
         options: super::sofa::settings::PUBLISH_OPTIONS,
         check: super::sofa::settings::check_publication,
+        leased: false,
     });
 }
 
@@ -116,5 +136,22 @@ mod tests {
             assert!(!kind.options.iter().chain(publish).any(own), "{}", kind.name);
             assert!(super::kind(kind.name).is_some_and(|found| found.name == kind.name));
         }
+    }
+
+    #[cfg(feature = "sofa")]
+    #[test]
+    fn a_connection_is_kept_where_only_times_differ() {
+        let settings = |text: &str| {
+            let text = format!("servers = [\"192.0.2.1:9600\"]\n{text}");
+            (kind("sofa").unwrap().check)(toml::from_str(&text).unwrap(), Path::new("/")).unwrap()
+        };
+        let own = settings("");
+        assert!(own.keeps_connection(&settings("refresh = \"10s\"\nheartbeat = \"5s\"")));
+        for other in ["group = \"SOFA\"", "app = \"other\"", "attributes = { key = \"value\" }"] {
+            assert!(!own.keeps_connection(&settings(other)), "{other}");
+        }
+        let file = (kind("file").unwrap().check)(toml::Table::new(), Path::new("/")).unwrap();
+        assert!(!file.keeps_connection(&file.clone()), "it has none");
+        assert!(!own.leased() && !file.leased());
     }
 }

@@ -1,41 +1,33 @@
 //! The sets of registries that are in use, on disk: what a start knows before any registry answers. Written beside the
-//! daemon's loop a moment after a change, whole or not at all. Nothing here may keep weir from starting or working: a file
-//! that cannot be read is set aside with a warning, and a disk that refuses is a problem to report.
+//! daemon's loop a moment after a change, whole or not at all. Nothing here may keep weir from starting or working: what
+//! cannot be read is left out with a warning, and a disk that refuses is a problem to report.
 //!
-//! The file is open only while it is read or written, so that two daemons that take turns do not wait for each other.
+//! A line for each set, each with a checksum of its own: a damaged one is no set at all, never another one. A last line says
+//! how many there are. A new file takes the place of the old one by its name.
 
-use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
-
-use super::known_rows::{self as rows, Row};
+use super::known_rows as rows;
 use crate::catalog::pool::Remembered;
 
 pub use super::known_keeper::Keeper;
 
-/// Why the sets cannot be read or written.
+/// The disk refuses to remember the sets.
 #[derive(Debug, thiserror::Error)]
-pub enum KnownError {
-    /// Another process is at it.
-    #[error("{} is in use by another process; weir tries again", path.display())]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The disk, its permissions, or the content.
-    #[error("{}: {detail} (check space and permissions of the state directory)", path.display())]
-    Failed {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        detail: String,
-    },
+#[error("{}: {source} (check space and permissions of the state directory)", path.display())]
+pub struct KnownError {
+    /// The file.
+    pub path: PathBuf,
+    /// What went wrong.
+    pub source: io::Error,
 }
 
 /// The file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
     path: PathBuf,
     /// What is in it, as far as this process has read or written it.
@@ -43,120 +35,68 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads what is remembered. What cannot be read is left out with a warning, the file set aside where it is damaged
-    /// or of another format; a missing file is an empty one.
+    /// Reads what is remembered. What cannot be read is left out with a warning, the file set aside where it is none of
+    /// weir's or of another format; a missing file is an empty one.
     #[must_use]
     pub fn open(path: &Path) -> (Self, Remembered, Option<String>) {
         let mut known = Self { path: path.to_owned(), written: Remembered::new() };
         if !path.exists() {
             return (known, Remembered::new(), None);
         }
-        let mut warning = None;
-        match known.read() {
-            Ok((read, bad)) => {
-                known.written = read;
-                if bad > 0 {
-                    warning =
-                        Some(format!("{bad} sets in {} cannot be read and are left out", path.display()));
-                }
+        let warning = match known.read() {
+            Ok(Found { sets, damage }) => {
+                known.written = sets;
+                damage.map(|damage| format!("{}: {damage}; they are left out", path.display()))
             }
-            Err(Bad::InUse) => {
-                let detail =
-                    "is in use by another process: weir starts without what it remembers of registries";
-                warning = Some(format!("{} {detail}", path.display()));
-            }
-            Err(Bad::Content(detail)) => warning = Some(known.set_aside(&detail)),
-        }
+            Err(detail) => Some(known.set_aside(&detail)),
+        };
         let remembered = known.written.clone();
         (known, remembered, warning)
     }
 
-    /// Writes what differs from what is written.
+    /// Writes these sets, if they are not what is written.
     ///
     /// # Errors
-    /// When the disk refuses, or another process has the file; what was written before is still there.
+    /// When the disk refuses; what was written before is still there.
     pub fn write(&mut self, new: &Remembered) -> Result<(), KnownError> {
-        if self.written == *new {
-            return Ok(());
+        if self.written != *new {
+            self.put(new).map_err(|source| KnownError { path: self.path.clone(), source })?;
+            self.written.clone_from(new);
         }
-        let result = self.try_write(new);
-        match result {
-            Ok(()) => {
-                self.written = new.clone();
-                Ok(())
-            }
-            Err(Bad::InUse) => Err(KnownError::InUse { path: self.path.clone() }),
-            Err(Bad::Content(detail)) => Err(KnownError::Failed { path: self.path.clone(), detail }),
-        }
-    }
-
-    fn read(&self) -> Result<(Remembered, u64), Bad> {
-        let length = std::fs::metadata(&self.path)?.len();
-        if length == 0 || length > MAX_FILE {
-            return Err(Bad::Content(format!("it has {length} bytes, which is no file of weir")));
-        }
-        let database = self.database()?;
-        let read = database.begin_read()?;
-        let meta = read.open_table(META)?;
-        let format = meta.get("format")?.map(|row| row.value());
-        if format != Some(FORMAT) {
-            return Err(Bad::Content(format!("it has format {format:?}, this weir reads {FORMAT}")));
-        }
-        let (mut remembered, mut bad) = (Remembered::new(), 0);
-        for row in read.open_table(SETS)?.iter()? {
-            let (key, value) = row?;
-            match rows::decode(key.value(), value.value()) {
-                Some((key, set)) if remembered.len() < MAX_SETS => {
-                    remembered.insert(key, Arc::new(set));
-                }
-                _ => bad += 1,
-            }
-        }
-        Ok((remembered, bad))
-    }
-
-    fn try_write(&self, new: &Remembered) -> Result<(), Bad> {
-        match self.put(new) {
-            // Not ours any more, or damaged meanwhile: a new one holds all that is known.
-            Err(Bad::Content(detail)) if self.path.exists() => {
-                tracing::warn!("{}", self.set_aside(&detail));
-                Self { path: self.path.clone(), written: BTreeMap::new() }.put(new)
-            }
-            other => other,
-        }
-    }
-
-    fn put(&self, new: &Remembered) -> Result<(), Bad> {
-        let database = self.database()?;
-        let write = database.begin_write()?;
-        {
-            write.open_table(META)?.insert("format", FORMAT)?;
-            let mut sets = write.open_table(SETS)?;
-            for (key, set) in new.iter().take(MAX_SETS) {
-                if self.written.get(key) == Some(set) {
-                    continue;
-                }
-                let Row { key, value } = rows::encode(key, set)?;
-                sets.insert(key.as_str(), value.as_slice())?;
-            }
-            for key in self.written.keys().filter(|key| !new.contains_key(*key)) {
-                sets.remove(rows::key(key)?.as_str())?;
-            }
-        }
-        write.commit()?;
         Ok(())
     }
 
-    fn database(&self) -> Result<Database, Bad> {
-        let database = Database::builder().set_cache_size(CACHE).create(&self.path)?;
+    fn read(&self) -> Result<Found, String> {
+        let mut content = Vec::new();
+        let file = File::open(&self.path).map_err(|error| error.to_string())?;
+        let size = file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+        if u64::try_from(size).is_ok_and(|size| size > MAX_FILE) {
+            return Err(format!("it has more than {MAX_FILE} bytes"));
+        }
+        found(&content).ok_or_else(|| "it does not begin as a file of this weir does".to_owned())
+    }
+
+    fn put(&self, new: &Remembered) -> io::Result<()> {
+        let draft = self.path.with_extension("new");
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         // It says where services are: nobody else's business.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&self.path, mode)?;
-        Ok(database)
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut out = Lines { out: BufWriter::new(file), size: 0 };
+        out.line(HEAD.as_bytes())?;
+        for (key, set) in new {
+            out.line(&rows::encode(key, set)?)?;
+        }
+        out.line(format!("{END}{}", new.len()).as_bytes())?;
+        out.out.into_inner()?.sync_all()?;
+        std::fs::rename(&draft, &self.path)?;
+        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     }
 
     fn set_aside(&self, detail: &str) -> String {
-        let aside = self.path.with_extension("redb.damaged");
+        let aside = self.path.with_extension("damaged");
         let path = self.path.display();
         match std::fs::rename(&self.path, &aside) {
             Ok(()) => format!(
@@ -168,47 +108,68 @@ impl Known {
     }
 }
 
-/// What keeps the file from being read or written.
-#[derive(Debug)]
-enum Bad {
-    InUse,
-    Content(String),
+/// What a file has.
+struct Found {
+    sets: Remembered,
+    /// What of it cannot be read.
+    damage: Option<String>,
 }
 
-impl From<DatabaseError> for Bad {
-    fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
-            other => Self::Content(other.to_string()),
+/// Reads a file's content; none if it is none of weir's.
+fn found(content: &[u8]) -> Option<Found> {
+    let mut lines = content.split(|byte| *byte == b'\n');
+    if checked(lines.next()?)? != HEAD.as_bytes() {
+        return None;
+    }
+    let (mut sets, mut there) = (Remembered::new(), None::<usize>);
+    for body in lines.filter_map(checked) {
+        match body.strip_prefix(END.as_bytes()) {
+            Some(count) => there = std::str::from_utf8(count).ok().and_then(|count| count.parse().ok()),
+            None => sets.extend(rows::decode(body).map(|(key, set)| (key, Arc::new(set)))),
         }
+    }
+    let damage = match there {
+        Some(there) if there == sets.len() => None,
+        Some(there) => Some(format!("{} of {there} sets cannot be read", there.abs_diff(sets.len()))),
+        None => Some("its end is missing, and sets may be".to_owned()),
+    };
+    Some(Found { sets, damage })
+}
+
+/// The content of a line whose checksum is right.
+fn checked(line: &[u8]) -> Option<&[u8]> {
+    let (sum, body) = line.split_at_checked(SUM)?;
+    let body = body.strip_prefix(b" ")?;
+    (sum == checksum(body).as_bytes()).then_some(body)
+}
+
+fn checksum(body: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(body))
+}
+
+/// Writes lines, no more of them than are read again.
+struct Lines {
+    out: BufWriter<File>,
+    size: u64,
+}
+
+impl Lines {
+    fn line(&mut self, body: &[u8]) -> io::Result<()> {
+        self.size += u64::try_from(body.len() + SUM + 2).unwrap_or(u64::MAX);
+        if self.size > MAX_FILE {
+            return Err(io::Error::other(format!("more than {MAX_FILE} bytes are not remembered")));
+        }
+        self.out.write_all(checksum(body).as_bytes())?;
+        self.out.write_all(b" ")?;
+        self.out.write_all(body)?;
+        self.out.write_all(b"\n")
     }
 }
 
-macro_rules! content {
-    ($($error:ty),*) => {
-        $(impl From<$error> for Bad {
-            fn from(error: $error) -> Self {
-                Self::Content(error.to_string())
-            }
-        })*
-    };
-}
-content!(
-    std::io::Error,
-    serde_json::Error,
-    redb::TransactionError,
-    redb::TableError,
-    redb::StorageError,
-    redb::CommitError
-);
-
-/// Raised with each change of a table or a row that an older weir would misread.
-const FORMAT: u64 = 1;
+/// Its number is raised with each change that an older weir would misread.
+const HEAD: &str = "weir known sets 1";
+const END: &str = "end ";
+/// Digits of a checksum.
+const SUM: usize = 8;
 /// Largest file that is read.
 const MAX_FILE: u64 = 1 << 30;
-/// Most sets.
-const MAX_SETS: usize = 65_536;
-/// Memory for pages, bytes.
-const CACHE: usize = 8 << 20;
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("weir_known");
-const SETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sets");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::known::{Known, KnownError};
+use super::known::Known;
 use crate::catalog::pool::Remembered;
 
 /// Takes what is to be remembered. Dropping it ends the task after what it was given last is written.
@@ -23,7 +23,7 @@ impl Keeper {
         let (wanted, wanted_end) = watch::channel(Remembered::new());
         let (flush, flush_end) = mpsc::unbounded_channel();
         let (problem, problem_end) = watch::channel(None);
-        let task = Task { known: Some(known), wanted: wanted_end, flush: flush_end, problem };
+        let task = Task { known, wanted: wanted_end, flush: flush_end, problem };
         tokio::spawn(task.run());
         Self { wanted, flush, problem: problem_end }
     }
@@ -49,8 +49,7 @@ impl Keeper {
 }
 
 struct Task {
-    /// None while it is being written.
-    known: Option<Known>,
+    known: Known,
     wanted: watch::Receiver<Remembered>,
     flush: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     problem: watch::Sender<Option<String>>,
@@ -59,7 +58,7 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut due: Option<Instant> = None;
-        let mut written = Instant::now();
+        let mut next = Instant::now() + SPACING;
         loop {
             let wait = async {
                 match due {
@@ -71,7 +70,7 @@ impl Task {
             tokio::select! {
                 changed = self.wanted.changed() => {
                     if changed.is_ok() {
-                        due.get_or_insert_with(|| (Instant::now() + DEBOUNCE).max(written + SPACING));
+                        due.get_or_insert_with(|| (Instant::now() + DEBOUNCE).max(next));
                         continue;
                     }
                     if due.is_some() {
@@ -88,9 +87,11 @@ impl Task {
                 },
                 () = wait => {}
             }
+            let begin = Instant::now();
             let good = self.write().await;
-            written = Instant::now();
-            due = (!good).then(|| written + RETRY);
+            // What takes long is done seldom.
+            next = Instant::now() + SPACING.max(begin.elapsed() * SHARE);
+            due = (!good).then(|| next.max(begin + RETRY));
             if let Some(done) = done {
                 let _ = done.send(());
             }
@@ -98,24 +99,25 @@ impl Task {
     }
 
     async fn write(&mut self) -> bool {
-        let Some(mut known) = self.known.take() else { return false };
+        let mut known = self.known.clone();
         let remembered = self.wanted.borrow_and_update().clone();
-        let result = tokio::task::spawn_blocking(move || {
-            let result = known.write(&remembered);
-            (known, result)
-        })
-        .await;
-        // The writing itself does not panic; if it does, there is nothing left to write with.
-        let Ok((known, result)) = result else { return false };
-        self.known = Some(known);
-        let problem = result.as_ref().err().map(KnownError::to_string);
+        let written = tokio::task::spawn_blocking(move || known.write(&remembered).map(|()| known)).await;
+        let problem = match written {
+            Ok(Ok(known)) => {
+                self.known = known;
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(format!("the sets' writer has failed: {error}")),
+        };
         if let Some(problem) =
             problem.as_ref().filter(|problem| self.problem.borrow().as_ref() != Some(problem))
         {
             tracing::warn!("the sets of registries are not remembered: {problem}");
         }
+        let good = problem.is_none();
         self.problem.send_replace(problem);
-        result.is_ok()
+        good
     }
 }
 
@@ -123,5 +125,7 @@ impl Task {
 const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Least time between two writes.
 const SPACING: Duration = Duration::from_secs(3);
+/// Of the time, a part of this size at most is spent on writing.
+const SHARE: u32 = 20;
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(10);

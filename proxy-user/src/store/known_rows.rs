@@ -9,22 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::pool::{RememberedEndpoint, RememberedSet};
 use crate::registry::source::{Endpoint, MAX_ENDPOINTS, Query};
 
-/// A row as it is written.
-pub(super) struct Row {
-    pub key: String,
-    pub value: Vec<u8>,
-}
-
 #[derive(Serialize, Deserialize)]
-struct KeyRow {
+struct SetRow {
     registry: String,
     service: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     options: BTreeMap<String, String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SetRow {
     received: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<String>,
@@ -48,19 +38,15 @@ struct EndpointRow {
 
 type Key = (Arc<str>, Arc<Query>);
 
-pub(super) fn key((registry, query): &Key) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&KeyRow {
-        registry: registry.to_string(),
-        service: query.service.clone(),
-        options: query.options.clone(),
-    })
-}
-
-pub(super) fn encode(of: &Key, set: &RememberedSet) -> Result<Row, serde_json::Error> {
+/// A set's row: JSON without a line break.
+pub(super) fn encode((registry, query): &Key, set: &RememberedSet) -> Result<Vec<u8>, serde_json::Error> {
     let text = |labels: &BTreeMap<Arc<str>, Arc<str>>| {
         labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
     };
-    let row = SetRow {
+    serde_json::to_vec(&SetRow {
+        registry: registry.to_string(),
+        service: query.service.clone(),
+        options: query.options.clone(),
         received: set.received,
         version: set.version.clone(),
         endpoints: set
@@ -77,14 +63,12 @@ pub(super) fn encode(of: &Key, set: &RememberedSet) -> Result<Row, serde_json::E
                 leaving: *leaving,
             })
             .collect(),
-    };
-    Ok(Row { key: key(of)?, value: serde_json::to_vec(&row)? })
+    })
 }
 
 /// The set of a row; none where it cannot be read. Endpoints that cannot be read are left out.
-pub(super) fn decode(key: &str, value: &[u8]) -> Option<(Key, RememberedSet)> {
-    let key: KeyRow = serde_json::from_str(key).ok()?;
-    let row: SetRow = serde_json::from_slice(value).ok()?;
+pub(super) fn decode(row: &[u8]) -> Option<(Key, RememberedSet)> {
+    let row: SetRow = serde_json::from_slice(row).ok()?;
     let shared = |labels: BTreeMap<String, String>| {
         labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
     };
@@ -99,6 +83,6 @@ pub(super) fn decode(key: &str, value: &[u8]) -> Option<(Key, RememberedSet)> {
         Some(RememberedEndpoint { endpoint, leaving: row.leaving })
     });
     let set = RememberedSet { received: row.received, version: row.version, endpoints: endpoints.collect() };
-    let query = Query { service: key.service, options: key.options };
-    Some(((key.registry.into(), Arc::new(query)), set))
+    let query = Query { service: row.service, options: row.options };
+    Some(((row.registry.into(), Arc::new(query)), set))
 }

@@ -52,9 +52,8 @@ fn everything() -> (Vec<Step>, Installed) {
         Step::SetBackend { slot: 1, value: backend(BackendState::Active, 1) },
         Step::SetBackend { slot: 16_383, value: backend(BackendState::Draining, 8) },
         Step::SetBackend { slot: 2, value: backend(BackendState::Free, 6) },
-        Step::SetRing { block: 1, value: ring },
-        Step::SetRing { block: 2, value: RingBlock::default() },
-        Step::SetRing { block: 40, value: ring },
+        Step::SetRing { first: 1, blocks: [ring, RingBlock::default()].into() },
+        Step::SetRing { first: 40, blocks: [ring].into() },
         Step::Grace,
         Step::SetFilter { word: 2_047, value: u64::MAX },
         Step::SetDestination { addr: VIP, value: DestinationValue { flags: 1 } },
@@ -84,7 +83,7 @@ fn everything() -> (Vec<Step>, Installed) {
             (v6, DestinationValue { flags: 2 }),
         ]),
         services: BTreeMap::from([(key(80), service(0, ring_word(1, 17))), (key(0), service(4_095, 0))]),
-        rings: BTreeMap::from([(1, ring), (2, RingBlock::default())]),
+        rings: BTreeMap::from([(1, [ring, RingBlock::default()].into())]),
         backends: BTreeMap::from([
             (1, backend(BackendState::Active, 1)),
             (16_383, backend(BackendState::Draining, 8)),
@@ -210,20 +209,24 @@ fn long_runs_are_written_whole_and_counters_of_fresh_slots_begin_at_zero() {
         let block = |block: u32| {
             let mut value = RingBlock::default();
             value.slots[3] = block + 1;
-            Step::SetRing { block, value }
+            value
         };
-        let mut steps: Vec<_> = (0..20_000).map(block).collect();
+        let mut steps = vec![Step::SetRing { first: 0, blocks: (0..20_000).map(block).collect() }];
+        let service = service(1, ring_word(0, 20_000 * limits::RING_BLOCK_SLOTS));
+        steps.push(Step::SetService { key: key(80), value: service });
         let value = |slot: u16| BackendValue { service: slot, ..backend(BackendState::Active, 1) };
         steps.extend((1..5_000).map(|slot| Step::SetBackend { slot, value: value(slot) }));
         assert_eq!(write::apply(&mut maps, &steps).unwrap().steps, steps.len());
         let read = read::installed(&maps).unwrap();
         assert_eq!(read.backends.len(), 4_999);
         assert!(read.backends.iter().all(|(slot, found)| *found == value(*slot)));
+        assert!((0..).zip(&*read.rings[&0]).all(|(number, found)| *found == block(number)));
         write::apply(&mut maps, &steps).unwrap();
-        // Out of range in the middle of a run: the step itself is named.
-        let mut steps: Vec<_> = (0..40).map(block).collect();
-        steps.insert(20, Step::SetRing { block: limits::RING_BLOCKS, value: RingBlock::default() });
-        assert_eq!(write::apply(&mut maps, &steps).unwrap_err().index, 20);
+        // Out of range in the middle of a ring: the block is named.
+        let first = limits::RING_BLOCKS - 20;
+        let beyond = Step::SetRing { first, blocks: (0..40).map(block).collect() };
+        let error = write::apply(&mut maps, &[beyond]).unwrap_err().to_string();
+        assert!(error.contains("weir_rings") && error.contains(&limits::RING_BLOCKS.to_string()), "{error}");
     });
 }
 
@@ -244,7 +247,7 @@ fn a_full_or_wrong_map_stops_the_plan_with_its_name() {
 
         let text = write::apply(
             &mut maps,
-            &[Step::SetRing { block: limits::RING_BLOCKS, value: RingBlock::default() }],
+            &[Step::SetRing { first: limits::RING_BLOCKS, blocks: [RingBlock::default()].into() }],
         )
         .unwrap_err()
         .to_string();

@@ -138,3 +138,26 @@ fn ping(bed: &Bed, addr: std::net::IpAddr) -> bool {
     })
     .unwrap()
 }
+
+#[test]
+fn an_endpoint_at_an_address_of_the_host_is_no_backend_while_it_is_there() {
+    bed(2, |bed| {
+        let endpoint = "10.2.2.77:80";
+        std::fs::write(bed.dir.join("found"), format!("10.2.1.1:80\n{endpoint}\n")).unwrap();
+        let daemon = bed.start(
+            "[registry.local]\nkind = \"file\"\n[[service]]\nname = \"web\"\nvip = \"tcp/198.51.100.10:80\"\n\
+             discover = { registry = \"local\", service = \"found\" }\n",
+        );
+        let stands = |wanted: &str| {
+            let dump = daemon.json(&["registry", "dump", "web"]);
+            let mut all = dump["candidates"].as_array().unwrap().iter();
+            all.any(|one| one["address"] == endpoint && one["standing"] == wanted)
+        };
+        wait_for("the endpoint", || stands("used"));
+        let own = "10.2.2.77/32".parse().unwrap();
+        bed.backends[1].weir_port.add_address(own).unwrap();
+        wait_for("its refusal", || stands("refused"));
+        bed.backends[1].weir_port.delete_address(own).unwrap();
+        wait_for("its return", || stands("used"));
+    });
+}

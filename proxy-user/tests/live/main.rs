@@ -28,8 +28,12 @@ mod refusals;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod resets;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod routed;
+#[cfg(test)]
+mod sniffer;
 #[cfg(test)]
 mod traffic;

@@ -1,6 +1,7 @@
 //! The daemon ends and returns under load.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 
 use proxy_user::lab::bulk;
 use proxy_user::lab::udp::UdpSender;
@@ -129,6 +130,30 @@ fn without_a_daemon_the_data_path_stays_until_it_is_detached() {
         bed.gets(family.client(), family.vip_at(80), 10);
         daemon.terminate();
         assert_clean(bed, family);
+    });
+}
+
+#[test]
+fn a_successor_that_cannot_start_leaves_the_daemon_alone() {
+    bed(2, |bed| {
+        let family = Family::V4;
+        let mut daemon = bed.start(&bed.service("web", "tcp", family, 80, ""));
+        let _http = bed.http(family, 80);
+        // One that connects and says nothing stops nobody either.
+        let _silent = UnixStream::connect(bed.places().run_dir().join("handover.sock")).unwrap();
+        for (interface, vip, why) in [
+            ("eth9", "tcp/198.51.100.10:80=10.2.1.1:80", "no interface eth9"),
+            ("cl", "tcp/198.51.100.10:80=10.2.1.254:80", "this host itself"),
+        ] {
+            let answer = bed.places().fails(&["--replace", "--iface", interface, "--vip", vip]);
+            assert!(answer.err.contains(why), "{answer:?}");
+        }
+        daemon.done(&["status"]);
+        bed.gets(family.client(), family.vip_at(80), 10);
+        let new = bed.places().start_with(&["--replace"]);
+        assert!(daemon.wait_end().success(), "{}", daemon.log());
+        new.done(&["status"]);
+        bed.gets(family.client(), family.vip_at(80), 10);
     });
 }
 

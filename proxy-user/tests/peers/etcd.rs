@@ -52,6 +52,14 @@ impl Etcd {
         number(&answer["header"]["revision"])
     }
 
+    /// Sets many keys.
+    pub(crate) fn put_all(&self, pairs: &[(String, String)]) {
+        for some in pairs.chunks(MOST_IN_ONE) {
+            let put = |(key, value): &(String, String)| json!({ "requestPut": { "key": encode(key), "value": encode(value) } });
+            self.call("kv/txn", &json!({ "success": some.iter().map(put).collect::<Vec<_>>() }));
+        }
+    }
+
     /// Deletes a key; how many were there.
     pub(crate) fn delete(&self, key: &str) -> u64 {
         number(&self.call("kv/deleterange", &json!({ "key": encode(key) }))["deleted"])
@@ -151,5 +159,7 @@ fn number(value: &Value) -> u64 {
     value.as_str().map(|text| text.parse().unwrap()).unwrap_or_default()
 }
 
+/// Changes of a transaction, by default.
+const MOST_IN_ONE: usize = 128;
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;

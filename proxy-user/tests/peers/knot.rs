@@ -103,6 +103,11 @@ impl Knot {
         self.wait_ready();
     }
 
+    /// What a zone has after the next start.
+    pub(crate) fn write(&self, zone: &str, records: &str) {
+        fs::write(self.dir.join(format!("{zone}.zone")), zone_file(records)).unwrap();
+    }
+
     fn wait_ready(&mut self) {
         wait_until("knot", Duration::from_secs(30), || {
             self.process.assert_alive();

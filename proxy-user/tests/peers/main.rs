@@ -24,6 +24,18 @@ mod jars;
 mod java;
 #[cfg(test)]
 mod knot;
+#[cfg(feature = "sofa")]
+#[cfg(test)]
+mod manager;
+#[cfg(feature = "sofa")]
+#[cfg(test)]
+mod manager_double;
+#[cfg(all(feature = "etcd", feature = "sofa"))]
+#[cfg(test)]
+mod meddler;
+#[cfg(all(feature = "dns", feature = "etcd", feature = "sofa"))]
+#[cfg(test)]
+mod names;
 #[cfg(all(feature = "etcd", feature = "sofa"))]
 #[cfg(test)]
 mod nemesis;
@@ -45,6 +57,9 @@ mod sofa;
 #[cfg(all(feature = "etcd", feature = "sofa"))]
 #[cfg(test)]
 mod sources;
+#[cfg(feature = "sofa")]
+#[cfg(test)]
+mod stored;
 #[cfg(all(feature = "etcd", feature = "sofa"))]
 #[cfg(test)]
 mod trial;

@@ -1,5 +1,6 @@
 //! Registries that die, freeze, lose their data and lie, in an order drawn from a seed, with traffic through the VIP all
-//! the while. `WEIR_NEMESIS_SEED` replays one; `WEIR_NEMESIS_SECONDS` makes it longer.
+//! the while. `WEIR_NEMESIS_SEED` replays one; `WEIR_NEMESIS_SECONDS` makes it longer,
+//! `WEIR_NEMESIS_ONLY` keeps to events with this in their names.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,10 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use proxy_user::lab::http::HttpServer;
+use proxy_user::registry::source::MAX_ENDPOINTS;
 
 use crate::bed::{Bed, bed};
+use crate::meddler::Mischief;
 use crate::sources::{EtcdKeys, Json, Sofa, Source};
-use crate::trial::{Checker, Shared, Traffic, VIP, eligible, lock};
+use crate::trial::{Checker, Shared, Traffic, VIP, eligible, has_seen, lock};
 use crate::wait::wait_until;
 
 #[test]
@@ -26,6 +29,16 @@ fn nemesis_of_sofa() {
 fn nemesis_of_etcd() {
     bed(BACKENDS, |bed| {
         if let Some(source) = EtcdKeys::start(bed) {
+            run(bed, Box::new(source));
+        }
+    });
+}
+
+#[cfg(feature = "dns")]
+#[test]
+fn nemesis_of_dns() {
+    bed(BACKENDS, |bed| {
+        if let Some(source) = crate::names::Names::start(bed) {
             run(bed, Box::new(source));
         }
     });
@@ -48,10 +61,16 @@ enum Ill {
     BackendDies,
     /// Another set, often with a lie in it.
     Published,
+    /// As many entries as a query may have, all but a few of them nonsense.
+    Crowded,
+    /// It answers with errors.
+    Failing,
+    /// Somebody on the way has his hands in it, while it says something else.
+    Meddled(Mischief),
 }
 
 /// Drawn until it is empty, then anew.
-const DECK: [Ill; 13] = {
+const DECK: [Ill; 19] = {
     use Ill::*;
     [
         Killed,
@@ -67,12 +86,19 @@ const DECK: [Ill; 13] = {
         Published,
         Published,
         Published,
+        Crowded,
+        Failing,
+        Meddled(Mischief::Slow),
+        Meddled(Mischief::Garbage),
+        Meddled(Mischief::Truncated),
+        Meddled(Mischief::Oversized),
     ]
 };
 
 fn run(bed: &Bed, mut source: Box<dyn Source>) {
     let seed = setting("WEIR_NEMESIS_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let length = Duration::from_secs(setting("WEIR_NEMESIS_SECONDS").unwrap_or(12));
+    let length = Duration::from_secs(setting("WEIR_NEMESIS_SECONDS").unwrap_or(20));
+    let only = std::env::var("WEIR_NEMESIS_ONLY").unwrap_or_default();
     println!("nemesis: WEIR_NEMESIS_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut servers: Vec<_> = (1..=BACKENDS).map(|n| Some(serve(bed, n))).collect();
@@ -92,7 +118,7 @@ fn run(bed: &Bed, mut source: Box<dyn Source>) {
     let mut deck = Vec::new();
     while Instant::now() < end {
         if deck.is_empty() {
-            deck = DECK.to_vec();
+            deck = DECK.iter().filter(|ill| format!("{ill:?}").contains(&only)).copied().collect();
             rng.shuffle(&mut deck);
         }
         let event = deck.pop().unwrap();
@@ -124,6 +150,21 @@ fn run(bed: &Bed, mut source: Box<dyn Source>) {
                 thread::sleep(pause);
                 servers[victim] = Some(serve(bed, victim + 1));
                 lock(&shared).dies(&all[victim], false);
+            }
+            Ill::Crowded => {
+                let count = source
+                    .crowd(&all, MAX_ENDPOINTS - BACKENDS, &mut |entries| lock(&shared).publish(entries));
+                let begun = Instant::now();
+                wait_until("the crowd is seen", SETTLED, || has_seen(&bed.places(), count));
+                println!("nemesis: {count} more seen after {:?}", begun.elapsed());
+            }
+            Ill::Failing => source.fail(pause),
+            Ill::Meddled(mischief) => {
+                source.meddler().into_iter().for_each(|meddler| meddler.set(mischief));
+                let entries = draw(&mut rng, &all);
+                source.publish(&entries, &mut |entries| lock(&shared).publish(entries));
+                thread::sleep(pause);
+                source.meddler().into_iter().for_each(|meddler| meddler.set(Mischief::None));
             }
             Ill::Published => {
                 let entries = draw(&mut rng, &all);

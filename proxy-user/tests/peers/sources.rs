@@ -9,6 +9,7 @@ use proxy_user::lab::Namespace;
 
 use crate::bed::{Bed, Link};
 use crate::etcd::Etcd;
+use crate::meddler::Meddler;
 use crate::registry::{SofaRegistry, Version};
 use crate::rpc::{GROUP, Publisher};
 
@@ -37,6 +38,17 @@ pub(crate) trait Source {
 
     /// The same, with its data lost; true if what was registered does not come back by itself.
     fn restart_empty(&mut self) -> bool;
+
+    /// Adds so many entries that can never be backends to these, or fewer, until the next is published; how many.
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize;
+
+    /// Answers with errors for a time, if it can be made to.
+    fn fail(&mut self, _time: Duration) {}
+
+    /// Who stands before it, if it is a server.
+    fn meddler(&self) -> Option<&Meddler> {
+        None
+    }
 }
 
 /// SOFARegistry 6.3.0 with its own Java client.
@@ -45,6 +57,7 @@ pub(crate) struct Sofa {
     publisher: Publisher,
     published: bool,
     link: Link,
+    meddler: Meddler,
 }
 
 impl Sofa {
@@ -53,7 +66,8 @@ impl Sofa {
         let registry = SofaRegistry::start(Version::V6, &space, address, &bed.dir)?;
         let link = bed.link(&space, address);
         let publisher = Publisher::start("publisher", &bed.backends[0], &bed.dir, registry.endpoint(), &[])?;
-        Some(Self { registry, publisher, published: false, link })
+        let meddler = Meddler::start(&space, registry.session(), MEDDLER, BOLT);
+        Some(Self { registry, publisher, published: false, link, meddler })
     }
 }
 
@@ -63,9 +77,12 @@ impl Source for Sofa {
     }
 
     fn config(&self) -> (String, String) {
-        let at = self.registry.endpoint();
+        let (at, session, meddler) = (self.registry.endpoint(), self.registry.session(), self.meddler.at());
         (
-            format!("[registry.main]\nkind = \"sofa\"\nendpoints = [\"{at}\"]\ngroup = \"{GROUP}\"\n"),
+            format!(
+                "[registry.main]\nkind = \"sofa\"\nendpoints = [\"{at}\"]\ngroup = \"{GROUP}\"\n\
+                 addresses = {{ \"{session}\" = \"{meddler}\" }}\n"
+            ),
             format!("{{ registry = \"main\", service = \"{NAME}\" }}"),
         )
     }
@@ -101,13 +118,32 @@ impl Source for Sofa {
         // The client registers again what it had.
         false
     }
+
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
+        let count = count.min(MOST_IN_SOFA);
+        let all: Vec<String> = entries.iter().cloned().chain(strangers(count)).collect();
+        self.publish(&all, passed);
+        count
+    }
+
+    fn fail(&mut self, time: Duration) {
+        self.registry.stop_push(true);
+        thread::sleep(time);
+        self.registry.stop_push(false);
+    }
+
+    fn meddler(&self) -> Option<&Meddler> {
+        Some(&self.meddler)
+    }
 }
 
 /// etcd, a key for each entry.
 pub(crate) struct EtcdKeys {
     etcd: Etcd,
     entries: Vec<String>,
+    crowded: bool,
     link: Link,
+    meddler: Meddler,
 }
 
 impl EtcdKeys {
@@ -116,7 +152,9 @@ impl EtcdKeys {
         let lo = proxy_user::lab::Port::named(&space, "lo").unwrap();
         lo.add_address(format!("{address}/32").parse().unwrap()).unwrap();
         let etcd = Etcd::start(&space, address, &bed.dir)?;
-        Some(Self { etcd, entries: Vec::new(), link: bed.link(&space, address) })
+        let meddler = Meddler::start(&space, etcd.endpoint(), MEDDLER, HTTP2);
+        let link = bed.link(&space, address);
+        Some(Self { etcd, entries: Vec::new(), crowded: false, link, meddler })
     }
 
     fn key(n: usize) -> String {
@@ -130,7 +168,7 @@ impl Source for EtcdKeys {
     }
 
     fn config(&self) -> (String, String) {
-        let at = self.etcd.endpoint();
+        let at = self.meddler.at();
         (
             format!(
                 "[registry.main]\nkind = \"etcd\"\nendpoints = [\"http://{at}\"]\ntimeout = \"1s\"\nkeepalive = \"5s\"\n"
@@ -140,6 +178,9 @@ impl Source for EtcdKeys {
     }
 
     fn publish(&mut self, entries: &[String], passed: &mut dyn FnMut(&[String])) {
+        if std::mem::take(&mut self.crowded) {
+            self.etcd.delete_prefix(&format!("/{NAME}/crowd/"));
+        }
         for (n, entry) in entries.iter().enumerate() {
             match self.entries.get_mut(n) {
                 Some(old) if old == entry => continue,
@@ -176,8 +217,21 @@ impl Source for EtcdKeys {
 
     fn restart_empty(&mut self) -> bool {
         self.entries.clear();
+        self.crowded = false;
         self.etcd.restart_empty();
         true
+    }
+
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
+        self.publish(entries, passed);
+        let pairs = strangers(count).enumerate().map(|(n, value)| (format!("/{NAME}/crowd/{n:06}"), value));
+        self.etcd.put_all(&pairs.collect::<Vec<_>>());
+        self.crowded = true;
+        count
+    }
+
+    fn meddler(&self) -> Option<&Meddler> {
+        Some(&self.meddler)
     }
 }
 
@@ -239,6 +293,27 @@ impl Source for Json {
         self.write();
         false
     }
+
+    fn crowd(&mut self, entries: &[String], count: usize, passed: &mut dyn FnMut(&[String])) -> usize {
+        let all: Vec<String> = entries.iter().cloned().chain(strangers(count)).collect();
+        self.publish(&all, passed);
+        count
+    }
 }
 
-const NAME: &str = "nemesis";
+/// The name of everything.
+pub(crate) const NAME: &str = "nemesis";
+/// Port of the one who stands before a registry.
+pub(crate) const MEDDLER: u16 = 19600;
+/// Entries of one publisher. The server takes 50,000 after 10 s and never pushes 100,000 in the memory that it has here.
+const MOST_IN_SOFA: usize = 20_000;
+/// A request whose content has 2 GiB.
+const BOLT: &[&[u8]] = &[&[1, 1, 0, 1, 1, 0, 0, 0, 9, 1, 0, 0, 0x10, 0, 0, 40, 0, 0, 0x7f, 0xff, 0xff, 0xff]];
+/// A frame of 16 MiB, and a message of 4 GiB.
+const HTTP2: &[&[u8]] =
+    &[&[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1], &[0, 0, 5, 0, 0, 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff]];
+
+/// Entries that are never backends: this host's own loopback.
+fn strangers(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| format!("127.{}.{}.{}:80", n / 62_500, n / 250 % 250, n % 250 + 1))
+}

@@ -98,6 +98,14 @@ pub(crate) fn eligible(places: &Places) -> (Addresses, Addresses, bool) {
     (stand("used"), stand("held"), dump["hold"] != Value::Null)
 }
 
+/// Whether so many entries were read, or refused whole for being too many.
+pub(crate) fn has_seen(places: &Places, count: usize) -> bool {
+    let dump = places.json(&["registry", "dump", "web"]);
+    let source = &dump["sources"][0];
+    let too_many = source["detail"].as_str().is_some_and(|why| why.contains("max_endpoints"));
+    too_many || source["seen"].as_u64().is_some_and(|seen| seen >= count as u64)
+}
+
 /// A connection for each request.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,

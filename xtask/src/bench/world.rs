@@ -18,7 +18,7 @@ use proxy_user::model::{
     AclEntry, AclList, AclPolicy, Action, AdminState, Announce, Backend, BackendAddr, Desired, Forward,
     NextHop, Origin, Protocol, ReplyRoute, Scope, Service, SnatPool, Timeouts, UnknownPort, Vip,
 };
-use proxy_user::plan::{self, Clock, Input, Installed, Limits};
+use proxy_user::plan::{self, Clock, Input, Installed, Limits, Names};
 
 use super::frame::Random;
 use super::rig::{Load, Rig};
@@ -63,6 +63,7 @@ impl World {
         let clock = Clock { hz: clock::ticks_per_second(&loaded)?, now: clock::now(&loaded)? };
         let desired = desired(acl);
         let input = Input {
+            known: &Names::default(),
             desired: &desired,
             next_hops: &next_hops(&desired, ifindex),
             clock,

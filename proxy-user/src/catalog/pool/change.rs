@@ -50,7 +50,7 @@ pub enum What {
     HoldOver,
     /// Whether so few are up that health is not looked at.
     Panic(bool),
-    /// A source has not answered since weir began, and removals wait for it.
+    /// A source has not answered yet, and removals wait for it.
     Overdue {
         /// Registry.
         registry: Arc<str>,
@@ -192,7 +192,7 @@ impl fmt::Display for What {
             }
             Self::Held(hold) => {
                 let why = match hold.why {
-                    HoldReason::FirstSync => "a source has not answered since weir began",
+                    HoldReason::FirstSync => "a source has not answered yet",
                     HoldReason::Minimum => "fewer than guard.min would be left",
                     HoldReason::Share => "more than guard.max_removed would go at once",
                 };
@@ -207,7 +207,7 @@ impl fmt::Display for What {
             Self::Panic(false) => write!(f, "enough backends are up: health is looked at again"),
             Self::Overdue { registry } => write!(
                 f,
-                "registry {registry} has not answered since weir began: no endpoint is removed until it does, or \
+                "registry {registry} has not answered yet: no endpoint is removed until it does, or \
                  `weir registry accept`"
             ),
         }

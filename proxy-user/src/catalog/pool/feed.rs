@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::remember::{RememberedEndpoint, RememberedSet};
 use super::setup::Now;
 use crate::catalog::snapshot::{Knowledge, SourceStatus};
 use crate::model::BackendAddr;
+use crate::registry::endpoint::secret;
 use crate::registry::source::{Endpoint, MAX_LABEL_TEXT, MAX_LABELS, Query, Rejected, Set};
 
 /// Number of a feed within its pool.
@@ -51,10 +52,15 @@ pub(super) struct Feed {
     pub entries: BTreeMap<BackendAddr, Entry>,
     /// Endpoints that were leaving when the set was remembered.
     pub left: Vec<(BackendAddr, Entry, jiff::Timestamp)>,
-    /// Most endpoints: the least cap of the services that use it.
+    /// Most endpoints: the largest cap of the services that use it.
     pub cap: usize,
     /// Names of the services that use it.
     pub users: Vec<String>,
+    /// A set of this session was refused here, so that changes say nothing until a whole one comes.
+    refused: bool,
+    /// When to ask for a whole set, and when that was done last.
+    pub resync: Option<Instant>,
+    asked: Option<Instant>,
     /// What was remembered of it last, and whether that may be out of date.
     pub memory: Option<Arc<RememberedSet>>,
     pub stale: bool,
@@ -85,6 +91,9 @@ impl Feed {
             left: Vec::new(),
             cap: usize::MAX,
             users: Vec::new(),
+            refused: false,
+            resync: None,
+            asked: None,
             memory: None,
             stale: true,
         };
@@ -104,13 +113,15 @@ impl Feed {
     /// used although it is not empty: that is no word for an empty set.
     pub(super) fn reset(&mut self, set: Set, now: Now) {
         self.note_refused(&set);
+        self.resync = None;
         if let Err(why) = self.fits(set.endpoints.len()) {
-            return self.lose(&why, now);
+            return self.refuse(&why, now);
         }
         if set.endpoints.is_empty() && set.rejected_count > 0 {
             let first = set.rejected.first().map_or("", |rejected| &rejected.why);
-            return self.lose(&format!("all {} entries were refused: {first}", set.rejected_count), now);
+            return self.refuse(&format!("all {} entries were refused: {first}", set.rejected_count), now);
         }
+        self.refused = false;
         let old = std::mem::take(&mut self.entries);
         self.take(set.endpoints, &old);
         self.version = set.version;
@@ -125,8 +136,9 @@ impl Feed {
         self.note_refused(&set);
         let new = set.endpoints.iter().filter(|endpoint| !self.entries.contains_key(&endpoint.addr)).count();
         if let Err(why) = self.fits(self.entries.len() + new) {
-            return self.lose(&why, now);
+            return self.refuse(&why, now);
         }
+        self.ask_if_refused(now);
         for endpoint in set.endpoints {
             let entry = entry(&endpoint, self.entries.get(&endpoint.addr));
             self.entries.insert(endpoint.addr, entry);
@@ -137,6 +149,7 @@ impl Feed {
 
     /// Endpoints that are no longer in the set. While nothing is known this says nothing.
     pub(super) fn remove(&mut self, addrs: &[BackendAddr], version: Option<String>, now: Now) {
+        self.ask_if_refused(now);
         if self.answering.is_none() {
             return;
         }
@@ -147,8 +160,39 @@ impl Feed {
         self.settle(now);
     }
 
+    /// Another cap. A set that was refused may fit.
+    pub(super) fn limit(&mut self, cap: usize, now: Now) {
+        if cap > self.cap {
+            self.ask_if_refused(now);
+        }
+        self.cap = cap;
+    }
+
+    /// Whether to ask for a whole set now. Answers so once.
+    pub(super) fn asks(&mut self, now: Now) -> bool {
+        let due = self.resync.is_some_and(|at| at <= now.instant);
+        if due {
+            (self.resync, self.asked) = (None, Some(now.instant));
+        }
+        due
+    }
+
+    fn ask_if_refused(&mut self, now: Now) {
+        if self.refused {
+            let next = self.asked.map_or(now.instant, |asked| now.instant.max(asked + ASK_AGAIN));
+            self.resync.get_or_insert(next);
+        }
+    }
+
+    fn refuse(&mut self, why: &str, now: Now) {
+        let resync = self.resync;
+        self.lose(why, now);
+        (self.refused, self.resync) = (true, resync);
+    }
+
     /// Nothing is known from now on. The last set stays.
     pub(super) fn lose(&mut self, why: &str, now: Now) {
+        (self.refused, self.resync) = (false, None);
         let remembered = matches!(self.state, Knowledge::Unknown { remembered: true, .. });
         self.answering = None;
         self.enter(Knowledge::Unknown { why: why.to_owned(), remembered }, now);
@@ -157,11 +201,6 @@ impl Feed {
     /// Whether it has an address, and wants new flows there.
     pub(super) fn offers(&self, addr: &BackendAddr) -> bool {
         self.entries.get(addr).is_some_and(Entry::takes)
-    }
-
-    /// Whether its word counts as a second opinion: a set that is known and not empty.
-    pub(super) fn known(&self) -> bool {
-        self.state == Knowledge::Known
     }
 
     pub(super) fn status(&self) -> SourceStatus {
@@ -201,10 +240,7 @@ impl Feed {
         if endpoints <= self.cap {
             return Ok(());
         }
-        Err(format!(
-            "a set of {endpoints} endpoints is larger than guard.max_endpoints = {} allows",
-            self.cap
-        ))
+        Err(too_large(endpoints, self.cap))
     }
 
     /// While it answers, what is known follows from the set.
@@ -225,7 +261,15 @@ impl Feed {
     }
 }
 
-/// An endpoint without its address. Labels are cut to their limits, and shared with the entry before if they are the same.
+/// Time between two requests for a whole set.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What is wrong with a set above a cap.
+pub(super) fn too_large(endpoints: usize, cap: usize) -> String {
+    format!("a set of {endpoints} endpoints is larger than guard.max_endpoints = {cap} allows")
+}
+
+/// An endpoint without its address. Labels are cut to their limits, secrets are none, and they are shared with the entry before if they are the same.
 fn entry(endpoint: &Endpoint, old: Option<&Entry>) -> Entry {
     let fits = |text: &str| text.len() <= MAX_LABEL_TEXT;
     let labels = match old {
@@ -234,7 +278,7 @@ fn entry(endpoint: &Endpoint, old: Option<&Entry>) -> Entry {
             endpoint
                 .labels
                 .iter()
-                .filter(|(key, value)| fits(key) && fits(value))
+                .filter(|(key, value)| fits(key) && fits(value) && !secret(key))
                 .take(MAX_LABELS)
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),

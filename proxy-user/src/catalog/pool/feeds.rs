@@ -48,25 +48,30 @@ impl Feeds {
     }
 
     /// Ties feeds to the services that use them, and drops those that none uses.
-    pub(super) fn tie(&mut self, services: &BTreeMap<String, Service>) {
+    pub(super) fn tie(&mut self, services: &BTreeMap<String, Service>, now: Now) {
+        let mut caps: BTreeMap<FeedId, usize> = BTreeMap::new();
         for feed in self.all.values_mut() {
             feed.users.clear();
             feed.left.clear();
-            feed.cap = MAX_ENDPOINTS;
         }
         for (name, service) in services {
             let discovery = service.spec.discovery.as_ref();
-            let cap = discovery.map_or(u32::MAX, |discovery| discovery.guard.max_endpoints);
+            let cap = discovery.map_or(0, |discovery| discovery.guard.max_endpoints);
+            let cap = usize::try_from(cap).unwrap_or(usize::MAX).min(MAX_ENDPOINTS);
             for (id, _) in &service.sources {
                 if let Some(feed) = self.all.get_mut(id) {
                     if feed.users.last() != Some(name) {
                         feed.users.push(name.clone());
                     }
-                    feed.cap = feed.cap.min(usize::try_from(cap).unwrap_or(usize::MAX));
+                    let largest = caps.entry(*id).or_default();
+                    *largest = cap.max(*largest);
                 }
             }
         }
         self.all.retain(|_, feed| !feed.users.is_empty());
+        for (id, cap) in caps {
+            self.all.entry(id).and_modify(|feed| feed.limit(cap, now));
+        }
         let all = &self.all;
         self.by_name.retain(|_, id| all.contains_key(id));
     }

@@ -6,8 +6,8 @@
 //!
 //! | a removal | goes |
 //! |---|---|
-//! | while a source of the service has not answered since weir began | never; `accept` lets it go |
-//! | that leaves at least `min`, of at most `max_removed` of the set as it was before, and when `interval` began | at once |
+//! | while a source of the service has not answered yet | never; `accept` lets it go |
+//! | that leaves at least `min`, of at most `max_removed` of the set as it was before, and when `interval` began, with and without what came within `interval` | at once |
 //! | of more than that share | when it has been the registry's word for `hold` without a break |
 //! | that leaves fewer than `min` | when it has been so for `hold_min`; with none, never |
 //! | that another source confirms: it had the endpoint too, is known and not empty, and lacks it | at once |
@@ -31,14 +31,24 @@ pub(super) struct Pending {
     pub confirmed: bool,
     /// It takes no new flows anyway.
     pub idle: bool,
+    /// It did not come within `interval`.
+    pub settled: bool,
 }
 
 /// Endpoints that take new flows, those among them whose removal waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flowing {
     pub all: usize,
-    /// By tier, without those that came with the removals: what is new must not make a removal small.
-    pub before: BTreeMap<usize, usize>,
+    /// By tier, without those that came with the removals.
+    pub before: BTreeMap<usize, Size>,
+}
+
+/// A set of endpoints, and of those among them that did not come within `interval`. A removal has to be small beside both:
+/// what is new must not make the removal of what was there before small.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub all: usize,
+    pub settled: usize,
 }
 
 /// What becomes of the removals.
@@ -118,8 +128,8 @@ fn by_share(
     }
     for (tier, removals) in tiers {
         let size = flowing.before.get(&tier).copied().unwrap_or_default();
-        if window.allows(guard.max_removed, tier, removals.len(), size) {
-            removals.iter().for_each(|removal| window.note(removal.addr, tier, size, now));
+        if window.allows(guard.max_removed, tier, &removals, size) {
+            removals.iter().for_each(|removal| window.note(removal, size, now));
             decision.carry_out(&removals);
             continue;
         }
@@ -171,14 +181,15 @@ pub(super) struct Window {
 struct Removed {
     at: Instant,
     tier: usize,
-    /// Size of the set before it.
-    base: usize,
+    settled: bool,
+    /// The set before it.
+    base: Size,
 }
 
 impl Window {
-    /// An endpoint is back: it is not removed any more.
-    pub(super) fn returned(&mut self, addr: &BackendAddr) {
-        self.removed.remove(addr);
+    /// An endpoint is back: it is not removed any more. Answers whether it was.
+    pub(super) fn returned(&mut self, addr: &BackendAddr) -> bool {
+        self.removed.remove(addr).is_some()
     }
 
     /// Begins anew.
@@ -194,16 +205,22 @@ impl Window {
         self.removed.values().map(|removed| removed.at).min()
     }
 
-    /// Whether so many more may go, of the set as it is and of the set when the first of the window went.
-    fn allows(&self, max_removed: u8, tier: usize, more: usize, size: usize) -> bool {
-        let of_tier = || self.removed.values().filter(|removed| removed.tier == tier);
-        let base = of_tier().min_by_key(|removed| removed.at).map_or(size, |removed| removed.base);
+    /// Whether these may go as well, of the set as it is and of the set when the first of the window went.
+    fn allows(&self, max_removed: u8, tier: usize, more: &[Pending], size: Size) -> bool {
         let small = |gone: usize, of: usize| gone * 100 <= usize::from(max_removed) * of;
-        small(more, size) && small(of_tier().count() + more, base)
+        let fits = |part: fn(Size) -> usize, settled: bool| {
+            let more = more.iter().filter(|removal| removal.settled || !settled).count();
+            let gone = self.removed.values().filter(|gone| gone.tier == tier && (gone.settled || !settled));
+            let first = gone.clone().min_by_key(|gone| gone.at);
+            let base = first.map_or(part(size), |gone| part(gone.base));
+            more == 0 || small(more, part(size)) && small(gone.count() + more, base)
+        };
+        fits(|size| size.all, false) && fits(|size| size.settled, true)
     }
 
-    fn note(&mut self, addr: BackendAddr, tier: usize, base: usize, now: Instant) {
-        self.removed.insert(addr, Removed { at: now, tier, base });
+    fn note(&mut self, removal: &Pending, base: Size, now: Instant) {
+        let Pending { addr, tier, settled, .. } = *removal;
+        self.removed.insert(addr, Removed { at: now, tier, settled, base });
     }
 }
 

@@ -17,10 +17,13 @@ use crate::model::{BackendAddr, Guard};
 pub(super) struct Member {
     /// What is said of it; while its removal waits, what was said last that let it take flows.
     pub entry: Entry,
-    /// The sources that have it, or had it last, in the service's order.
+    /// The sources that have it, or had it last, in the service's order; where none of them is the service's any more, those
+    /// that are asked instead.
     pub last: Vec<FeedId>,
-    /// All sources that had it since it came.
+    /// All sources of the service that have had it since it came.
     pub had: Vec<FeedId>,
+    /// When it came to the service, which had others by then.
+    pub came: Option<Instant>,
     pub state: State,
 }
 
@@ -54,18 +57,13 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Takes the sources' word over as far as the guards let it. Answers what waits. `refused` says why an address can
-    /// never be a backend; such addresses come back with the reason.
-    pub(super) fn follow(
-        &mut self,
-        sources: &Sources<'_>,
-        refused: impl Fn(BackendAddr) -> Option<String>,
-        now: Now,
-    ) -> (Decision, BTreeMap<BackendAddr, String>) {
-        let (word, refused) = sources.word(refused);
-        self.all.retain(|addr, _| !refused.contains_key(addr));
+    /// Takes the sources' word over as far as the guards let it. Answers what waits.
+    pub(super) fn follow(&mut self, sources: &Sources<'_>, now: Now) -> Decision {
+        let word = sources.word(|addr| self.all.contains_key(addr));
+        let refused = |addr: &BackendAddr| sources.all.iter().any(|source| source.refused.contains_key(addr));
+        self.all.retain(|addr, _| word.contains_key(addr) || !refused(addr));
         let fresh = self.take_over(&word, now);
-        self.mark_missing(&word, sources, now);
+        self.mark_missing(&word, now);
         let mut decision = self.decide(sources, &word, &fresh, now);
         // What waits may fit once what was ripe has gone.
         while !decision.go.is_empty() {
@@ -78,24 +76,25 @@ impl Members {
             |_, member| !matches!(member.state, State::Leaving { until, .. } if until <= now.instant),
         );
         self.holding = self.all.values().any(|member| matches!(member.state, State::Held { .. }));
-        (decision, refused)
+        decision
     }
 
     /// Additions, returns and changes: at once. Answers what takes flows now and did not before.
     fn take_over(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) -> BTreeSet<BackendAddr> {
         let mut fresh = BTreeSet::new();
+        let first = self.all.is_empty();
         for (addr, said) in word {
             let takes = said.entry.takes();
             let Some(member) = self.all.get_mut(addr) else {
-                let state = if takes { State::In } else { State::Off };
+                let back = self.window.returned(addr);
                 let member = Member {
                     entry: said.entry.clone(),
                     last: said.sources.clone(),
                     had: said.sources.clone(),
-                    state,
+                    came: (!first && !back).then_some(now.instant),
+                    state: if takes { State::In } else { State::Off },
                 };
                 self.all.insert(*addr, member);
-                self.window.returned(addr);
                 fresh.insert(*addr);
                 continue;
             };
@@ -133,21 +132,42 @@ impl Members {
         fresh
     }
 
-    /// What no source has any more begins to wait; what only sources had that the operator has taken away leaves.
-    fn mark_missing(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, sources: &Sources<'_>, now: Now) {
-        let mut dismissed = Vec::new();
+    /// What no source has any more begins to wait.
+    fn mark_missing(&mut self, word: &BTreeMap<BackendAddr, Word<'_>>, now: Now) {
+        let missing = self.all.iter_mut().filter(|(addr, _)| !word.contains_key(addr));
+        for (_, member) in missing.filter(|(_, member)| member.state == State::In) {
+            member.state = State::Held { since: now.instant, wall: now.wall, accepted: false };
+        }
+    }
+
+    /// The service has other sources now, which have said nothing yet of what only the old ones had. It waits for the word
+    /// of the source in the same place, else of all that are new, else of all that are left. What `stands_by` takes no new
+    /// flows, and goes with its source if no new one comes.
+    pub(super) fn inherit(
+        &mut self,
+        old: &[FeedId],
+        new: &[FeedId],
+        stands_by: impl Fn(&BackendAddr) -> bool,
+        gone: State,
+    ) {
+        let fresh: Vec<_> = new.iter().copied().filter(|id| !old.contains(id)).collect();
+        let heir = |id: &FeedId| {
+            let place = old.iter().position(|old| old == id)?;
+            new.get(place).copied().filter(|id| fresh.contains(id))
+        };
         for (addr, member) in &mut self.all {
-            if word.contains_key(addr) || matches!(member.state, State::Leaving { .. }) {
+            member.had.retain(|id| new.contains(id));
+            if member.last.iter().any(|id| new.contains(id)) {
+                member.last.retain(|id| new.contains(id));
                 continue;
             }
-            if !member.had.iter().any(|source| sources.ids.contains(source)) {
-                dismissed.push(*addr);
-            } else if matches!(member.state, State::In) {
-                member.state = State::Held { since: now.instant, wall: now.wall, accepted: false };
+            member.last = member.last.iter().filter_map(heir).collect();
+            if member.last.is_empty() {
+                member.last.extend(if fresh.is_empty() { new } else { fresh.as_slice() });
+                if fresh.is_empty() && stands_by(addr) {
+                    member.state = gone;
+                }
             }
-        }
-        for addr in dismissed {
-            self.let_go(addr, word, &sources.discovery.drain, now);
         }
     }
 
@@ -162,13 +182,20 @@ impl Members {
         let mut pending = Vec::new();
         let mut accepted = Vec::new();
         let mut flowing = Flowing::default();
+        let waits_since = |member: &Member| match member.state {
+            State::Held { since, .. } => Some(since),
+            _ => None,
+        };
+        // What was new when the first removal was asked for stays so while it waits.
+        let asked = self.all.values().filter_map(waits_since).min().unwrap_or(now.instant);
         for (addr, member) in &self.all {
             let idle = sources.drained.contains(addr);
+            let settled = member.came.is_none_or(|came| came + guard.interval <= asked);
             let tier = sources.tier(&member.last);
             let removal = |since: Instant, idle| {
                 let word = sources.answering_since(&member.last, since);
                 let confirmed = word.is_some() && sources.confirmed(addr, member);
-                Pending { addr: *addr, tier, word, confirmed, idle }
+                Pending { addr: *addr, tier, word, confirmed, idle, settled }
             };
             match member.state {
                 State::Held { accepted: true, .. } => accepted.push(*addr),
@@ -178,7 +205,11 @@ impl Members {
             }
             if !idle && matches!(member.state, State::In | State::Held { accepted: false, .. }) {
                 flowing.all += 1;
-                *flowing.before.entry(tier).or_default() += usize::from(!fresh.contains(addr));
+                let before = flowing.before.entry(tier).or_default();
+                if !fresh.contains(addr) {
+                    before.all += 1;
+                    before.settled += usize::from(settled);
+                }
             }
         }
         if !accepted.is_empty() {
@@ -247,7 +278,8 @@ impl Members {
         self.all.entry(addr).or_insert_with(|| Member {
             entry: Entry { weight: None, enabled: true, zone: None, labels: Default::default() },
             last: sources.to_vec(),
-            had: sources.to_vec(),
+            had: Vec::new(),
+            came: None,
             state: State::Held { since: now.instant, wall: now.wall, accepted: false },
         });
     }
@@ -266,6 +298,7 @@ impl Members {
             entry: entry.clone(),
             last: vec![source],
             had: vec![source],
+            came: None,
             state: State::Leaving { until, wall },
         });
     }

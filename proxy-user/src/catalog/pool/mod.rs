@@ -21,6 +21,7 @@ mod tests;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ pub use change::{Change, What};
 pub use remember::{Remembered, RememberedEndpoint, RememberedSet};
 pub use setup::{Now, Setup, Spec, Verdict};
 
-use feed::{Feed, FeedId};
+use feed::Feed;
 use feeds::Feeds;
 use guard::earlier;
 use service::Service;
@@ -78,6 +79,8 @@ pub struct Pool {
     /// When the oldest push was read that is not in the snapshot.
     received: Option<Instant>,
     changes: Vec<Change>,
+    /// Registries to ask for everything again.
+    resyncs: BTreeSet<Arc<str>>,
 }
 
 impl Pool {
@@ -92,6 +95,7 @@ impl Pool {
             snapshot: Arc::default(),
             received: None,
             changes: Vec::new(),
+            resyncs: BTreeSet::new(),
         }
     }
 
@@ -111,13 +115,12 @@ impl Pool {
                 .flat_map(|discovery| &discovery.sources)
                 .map(|source| self.feeds.of(&source.registry, &source.query, &self.remembered, now))
                 .collect();
-            let service = self.services.entry(name.clone()).or_insert_with(|| Service::new(spec.clone()));
-            let since = |id: &FeedId| {
-                service.sources.iter().find(|(old, _)| old == id).map_or(now, |(_, since)| *since)
-            };
-            service.sources = sources.iter().map(|id| (*id, since(id))).collect();
-            service.spec = spec.clone();
-            service.dirty = true;
+            let service = self.services.entry(name.clone()).or_insert_with(|| {
+                let mut service = Service::new(spec.clone());
+                service.presume(self.setup.unwatched.get(name).into_iter().flatten().copied(), true);
+                service
+            });
+            service.change(spec, &sources, now);
             for (id, left) in
                 sources.iter().filter_map(|id| self.feeds.all.get(id).map(|feed| (id, &feed.left)))
             {
@@ -131,23 +134,36 @@ impl Pool {
         }
         self.setup = setup;
         self.remembered.clear();
-        self.feeds.tie(&self.services);
+        self.feeds.tie(&self.services, now);
     }
 
-    /// Takes backends that the maps still have into a service with discovery, where nothing else knows of them: they stay
-    /// until every source has answered. For a start without what was remembered.
-    pub fn adopt(&mut self, service: &str, installed: impl IntoIterator<Item = BackendAddr>, now: Now) {
+    /// The host has these addresses now, which are never backends.
+    pub fn set_own(&mut self, own: BTreeSet<IpAddr>) {
+        if self.setup.own != own {
+            self.setup.own = own;
+            self.services.values_mut().for_each(|service| service.dirty = true);
+        }
+    }
+
+    /// Takes backends that take new flows by the maps into their service. They are up until the first verdict; those that
+    /// nothing else knows of stay until every source has answered. For a start, before the first tick if that is possible.
+    pub fn adopt(&mut self, service: &str, active: impl IntoIterator<Item = BackendAddr>, now: Now) {
         let Some(service) = self.services.get_mut(service) else { return };
         let sources: Vec<_> = service.sources.iter().map(|(id, _)| *id).collect();
-        if sources.is_empty() {
-            return;
-        }
-        for addr in installed {
-            if !service.spec.fixed.contains_key(&addr) {
-                service.members.adopt(addr, &sources, now);
+        let active: Vec<_> = active.into_iter().collect();
+        for addr in active.iter().filter(|addr| !service.spec.fixed.contains_key(addr)) {
+            if !sources.is_empty() {
+                service.members.adopt(*addr, &sources, now);
             }
         }
-        service.dirty = true;
+        service.presume(active, true);
+    }
+
+    /// Takes for down, until the first verdict, what is in the maps and takes no new flows by them. For a start.
+    pub fn adopt_drained(&mut self, service: &str, drained: impl IntoIterator<Item = BackendAddr>) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.presume(drained, false);
+        }
     }
 
     /// Takes what a registry's driver tells. A query that no service has is passed over.
@@ -209,6 +225,9 @@ impl Pool {
 
     /// Works out what is due and what has changed.
     pub fn tick(&mut self, now: Now) {
+        let asking =
+            self.feeds.all.values_mut().filter_map(|feed| feed.asks(now).then(|| feed.registry.clone()));
+        self.resyncs.extend(asking);
         let mut services = None;
         for (name, service) in &mut self.services {
             let due = service.wake.is_some_and(|wake| wake <= now.instant);
@@ -246,7 +265,14 @@ impl Pool {
     /// When to tick next, if nothing comes before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        self.services.values().fold(None, |wake, service| earlier(wake, service.wake))
+        let wake = self.services.values().fold(None, |wake, service| earlier(wake, service.wake));
+        self.feeds.all.values().fold(wake, |wake, feed| earlier(wake, feed.resync))
+    }
+
+    /// Registries that have to be asked for everything again: changes have come on top of a set that was refused, and say
+    /// nothing without a whole one. Each is answered once.
+    pub fn take_resyncs(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.resyncs)
     }
 
     /// What discovery and health say, as of the last tick.

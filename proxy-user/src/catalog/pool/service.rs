@@ -14,8 +14,8 @@ use super::guard::{Decision, earlier};
 use super::member::{Member, Members, State};
 use super::setup::{Now, Setup, Spec, Verdict};
 use super::standing::{Facts, Fitness, panic, standing};
-use super::word::Sources;
-use crate::catalog::snapshot::{Candidate, Health, Hold, HoldReason, Pooled, Standing};
+use super::word::{Source, Sources};
+use crate::catalog::snapshot::{Candidate, Health, Hold, HoldReason, Pooled, SourceStatus, Standing};
 use crate::catalog::weight::Scale;
 use crate::model::{BackendAddr, HealthCheck};
 
@@ -27,6 +27,8 @@ pub(super) struct Service {
     pub sources: Vec<(FeedId, Now)>,
     pub members: Members,
     verdicts: BTreeMap<BackendAddr, Health>,
+    /// Whether backends that are not new to the service are up, until the first verdict.
+    presumed: BTreeMap<BackendAddr, bool>,
     pub pooled: Arc<Pooled>,
     /// Something has changed since it was worked out.
     pub dirty: bool,
@@ -43,11 +45,41 @@ impl Service {
             sources: Vec::new(),
             members: Members::default(),
             verdicts: BTreeMap::new(),
+            presumed: BTreeMap::new(),
             pooled: Arc::default(),
             dirty: true,
             wake: None,
             overdue: BTreeSet::new(),
         }
+    }
+
+    /// Takes over another configuration and other sources.
+    pub(super) fn change(&mut self, spec: &Spec, sources: &[FeedId], now: Now) {
+        let old: Vec<_> = self.sources.iter().map(|(id, _)| *id).collect();
+        if let Some(discovery) = spec.discovery.as_ref().filter(|_| old != sources) {
+            let pooled = &self.pooled.candidates;
+            let stands_by = |addr: &BackendAddr| {
+                pooled.get(addr).is_some_and(|found| found.standing == Standing::Standby)
+            };
+            let until = now.instant + discovery.drain;
+            let gone = State::Leaving { until, wall: now.wall_at(until) };
+            self.members.inherit(&old, sources, stands_by, gone);
+        }
+        let since =
+            |id: &FeedId| self.sources.iter().find(|(old, _)| old == id).map_or(now, |(_, since)| *since);
+        self.sources = sources.iter().map(|id| (*id, since(id))).collect();
+        let before = std::mem::replace(&mut self.spec, spec.clone());
+        if before.health.is_none() && self.spec.health.is_some() {
+            let endpoints: Vec<_> = self.pooled.candidates.keys().copied().collect();
+            self.presume(endpoints.into_iter().chain(before.fixed.into_keys()), true);
+        }
+        self.dirty = true;
+    }
+
+    /// Backends that the service had before weir began, or before it had checks, are up or down until the first verdict.
+    pub(super) fn presume(&mut self, backends: impl IntoIterator<Item = BackendAddr>, up: bool) {
+        self.presumed.extend(backends.into_iter().map(|addr| (addr, up)));
+        self.dirty = true;
     }
 
     /// Takes a verdict; one that says what is known already changes nothing.
@@ -57,6 +89,7 @@ impl Service {
             Some(old) if old.up == verdict.up => old.since,
             _ => now.wall,
         };
+        self.presumed.remove(&verdict.backend);
         self.verdicts.insert(verdict.backend, Health { up: verdict.up, detail: verdict.detail, since });
         self.dirty = true;
     }
@@ -64,23 +97,29 @@ impl Service {
     /// Works out the candidates anew. Answers whether anything differs.
     pub(super) fn work_out(&mut self, feeds: &BTreeMap<FeedId, Feed>, setup: &Setup, now: Now) -> bool {
         self.dirty = false;
-        let (decision, refused) = self.follow(feeds, setup, now);
+        if self.spec.health.is_none() {
+            self.verdicts.clear();
+            self.presumed.clear();
+        }
+        let Followed { decision, sources, refused } = self.follow(feeds, setup, now);
         let mut candidates = self.facts(feeds);
         let panicking = self.choose(&mut candidates, setup);
         let mut pooled = Pooled {
             candidates: BTreeMap::new(),
-            sources: self.statuses(feeds),
+            sources,
             hold: self.hold(&decision, now),
             panic: panicking,
         };
         for (addr, draft) in candidates {
             pooled.candidates.insert(addr, self.candidate(addr, draft, now));
         }
-        for (addr, why) in refused {
-            let draft = Draft { facts: Facts { refused: Some(why), ..Facts::default() }, ..Draft::default() };
+        for (addr, (sources, why)) in refused {
+            let facts = Facts { refused: Some(why), ..Facts::default() };
+            let draft = Draft { sources, facts, ..Draft::default() };
             pooled.candidates.entry(addr).or_insert_with(|| self.candidate(addr, draft, now));
         }
         self.verdicts.retain(|addr, _| pooled.candidates.contains_key(addr));
+        self.presumed.retain(|addr, _| pooled.candidates.contains_key(addr));
         self.wake = earlier(decision.wake, self.next_end());
         let changed = !same(&self.pooled, &pooled);
         if changed {
@@ -89,21 +128,24 @@ impl Service {
         changed
     }
 
-    fn follow(
-        &mut self,
-        feeds: &BTreeMap<FeedId, Feed>,
-        setup: &Setup,
-        now: Now,
-    ) -> (Decision, BTreeMap<BackendAddr, String>) {
+    fn follow(&mut self, feeds: &BTreeMap<FeedId, Feed>, setup: &Setup, now: Now) -> Followed {
         let Some(discovery) = self.spec.discovery.clone() else {
             self.members = Members::default();
-            return Default::default();
+            return Followed::default();
         };
         let ids: Vec<_> = self.sources.iter().map(|(id, _)| *id).collect();
-        let sources = Sources { ids: &ids, feeds, discovery: &discovery, drained: &self.spec.drained };
         let spec = &self.spec;
-        let refused = |addr| address::refused(addr, spec, &discovery.guard, setup);
-        self.members.follow(&sources, refused, now)
+        let never = |addr| address::refused(addr, spec, &discovery.guard, setup);
+        let sources = Sources::new(&ids, feeds, &discovery, &spec.drained, never);
+        let decision = self.members.follow(&sources, now);
+        let mut refused: BTreeMap<_, (Vec<_>, String)> = BTreeMap::new();
+        for source in &sources.all {
+            for (addr, why) in &source.refused {
+                let of = refused.entry(*addr).or_insert_with(|| (Vec::new(), why.clone()));
+                of.0.push(source.feed.registry.clone());
+            }
+        }
+        Followed { decision, sources: sources.all.iter().map(Source::status).collect(), refused }
     }
 
     /// Every candidate with what can be said of it alone.
@@ -193,22 +235,19 @@ impl Service {
             labels: draft.labels,
             standing,
             since: old.map_or(now.wall, |old| old.since),
-            health: self.verdicts.get(&addr).filter(|_| self.spec.health.is_some()).cloned(),
+            health: self.verdicts.get(&addr).cloned(),
         }
     }
 
     fn fitness(&self, check: Option<&HealthCheck>, addr: &BackendAddr) -> Fitness {
-        Fitness::of(check, self.verdicts.get(addr).map(|verdict| verdict.up))
+        let verdict = self.verdicts.get(addr).map(|verdict| verdict.up);
+        Fitness::of(check, verdict.or_else(|| self.presumed.get(addr).copied()))
     }
 
     /// The zone that the configuration gives to the first source that has it, else the one that its registry says.
     fn zone(&self, place: Option<usize>, member: &Member) -> Option<Arc<str>> {
         let source = self.spec.discovery.as_ref()?.sources.get(place?);
         source.and_then(|source| source.zone.clone()).or_else(|| member.entry.zone.clone())
-    }
-
-    fn statuses(&self, feeds: &BTreeMap<FeedId, Feed>) -> Vec<crate::catalog::snapshot::SourceStatus> {
-        self.sources.iter().filter_map(|(id, _)| feeds.get(id)).map(Feed::status).collect()
     }
 
     fn hold(&self, decision: &Decision, now: Now) -> Option<Hold> {
@@ -259,6 +298,15 @@ impl Service {
         });
         ends.min()
     }
+}
+
+/// What came of the sources' word.
+#[derive(Default)]
+struct Followed {
+    decision: Decision,
+    sources: Vec<SourceStatus>,
+    /// Addresses that can never be backends: who has them, and why not.
+    refused: BTreeMap<BackendAddr, (Vec<Arc<str>>, String)>,
 }
 
 /// A candidate in the making.

@@ -44,6 +44,8 @@ impl Now {
 pub struct Setup {
     /// Services with discovery or health checks, by name.
     pub services: BTreeMap<String, Spec>,
+    /// Backends of the other services: not new to them if they get checks later.
+    pub unwatched: BTreeMap<String, BTreeSet<BackendAddr>>,
     /// Addresses that are VIPs: never backends.
     pub vips: BTreeSet<IpAddr>,
     /// Addresses of this host: no backends unless a service's guard allows them.
@@ -56,14 +58,16 @@ impl Setup {
     /// From the merged desired state (before [`crate::catalog::overlay`]) and what the API laid on backends.
     #[must_use]
     pub fn of(desired: &Desired, api: &ApiState, own: BTreeSet<IpAddr>, zone: Option<Arc<str>>) -> Self {
-        let services = desired
-            .services
-            .iter()
-            .filter(|(_, service)| service.discovery.is_some() || service.health.is_some())
-            .map(|(name, service)| (name.clone(), Spec::of(name, service, api)))
-            .collect();
-        let vips = desired.services.values().map(|service| service.vip.addr).collect();
-        Self { services, vips, own, zone }
+        let mut setup = Self { own, zone, ..Self::default() };
+        for (name, service) in &desired.services {
+            setup.vips.insert(service.vip.addr);
+            if service.discovery.is_some() || service.health.is_some() {
+                setup.services.insert(name.clone(), Spec::of(name, service, api));
+            } else {
+                setup.unwatched.insert(name.clone(), service.backends.keys().copied().collect());
+            }
+        }
+        setup
     }
 }
 

@@ -14,7 +14,7 @@
 //! | `Disabled` | endpoints | its registry disables it or gives it the weight 0, and the guards let that happen | no |
 //! | `Standby` | endpoints | `combine` has others in use: an earlier source, weir's own zone | no |
 //! | `Down` | all that are checked | the checks fail, and enough others are up (`panic_below`) | no |
-//! | `Unchecked` | all that are checked | no verdict yet, and `health.initial = "down"` | no |
+//! | `Unchecked` | all that are checked | new to the service, no verdict yet, and `health.initial = "down"` | no |
 //! | `Held` | endpoints | no registry has it any more, or it is disabled now, but the guards let it stay | yes |
 //! | `Used` | all | else: its registry has it, or is unknown and had it last | yes |
 
@@ -57,7 +57,7 @@ pub(super) enum Fitness {
 }
 
 impl Fitness {
-    /// By the service's checks, if any, and the last verdict, if any.
+    /// By the service's checks, if any, and the last verdict, or what is presumed before the first, if anything.
     pub(super) fn of(check: Option<&HealthCheck>, verdict: Option<bool>) -> Self {
         match (check, verdict) {
             (None, _) => Self::Unasked,

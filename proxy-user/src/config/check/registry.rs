@@ -10,7 +10,7 @@ use super::Checker;
 use crate::config::at::At;
 use crate::config::bounds;
 use crate::config::parse;
-use crate::config::problem::Code;
+use crate::config::problem::{Code, Locus};
 use crate::config::raw::RawService;
 use crate::config::raw_registry::{Open, RawRegistry};
 use crate::config::shape::suggestion;
@@ -136,6 +136,8 @@ impl Checker<'_> {
                 self.fault(fault, &table.open, &name.span);
                 continue;
             }
+            let locus = Locus::Publish(raw.name.value.clone(), name.value.clone());
+            self.out.spans.insert(locus, name.span.clone());
             let publish = Arc::new(Publish { registry, publication: Arc::new(publication) });
             if all.contains(&publish) {
                 let message = format!("the VIP is registered as `{}` twice", name.value);

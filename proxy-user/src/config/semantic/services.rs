@@ -9,7 +9,7 @@ use super::{Found, View, unusable};
 use crate::config::bounds;
 use crate::config::parse;
 use crate::config::problem::{Code, Locus};
-use crate::model::{AdminState, BackendAddr, Forward, Protocol, Service};
+use crate::model::{AdminState, BackendAddr, Forward, Protocol, Service, SourceRef};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     capacity(view, found);
@@ -40,6 +40,7 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
             let hint = "use forward = \"nat\", or a tcp VIP";
             found.error(Code::L7Protocol, Locus::Vip(name.clone()), message, hint);
         }
+        finds_itself(view, name, service, found);
     }
 }
 
@@ -133,6 +134,34 @@ fn takes_flows(name: &str, service: &Service, found: &mut Found) {
     found.warning(Code::NoBackends, Locus::Service(name.to_owned()), message, hint);
 }
 
+/// A VIP is never a backend, so weir would refuse what it registers; and clients would find the VIP beside its backends.
+fn finds_itself(view: &View<'_>, name: &str, service: &Service, found: &mut Found) {
+    for publish in &service.publish {
+        let publication = &publish.publication;
+        let same = |source: &&SourceRef| {
+            source.registry == publish.registry
+                && source.query.service == publication.service
+                && IDENTITY.iter().all(|key| source.query.options.get(*key) == publication.options.get(*key))
+        };
+        let reads = |(_, reader): &(&String, &Service)| {
+            reader.discovery.as_ref().is_some_and(|discovery| discovery.sources.iter().any(|one| same(&one)))
+        };
+        let Some((reader, _)) = view.services.iter().find(reads) else { continue };
+        let message = format!(
+            "the VIP is registered as `{}`, where service `{reader}` looks for its backends: weir would find its own VIP, \
+             and refuse it",
+            publication.service
+        );
+        let hint = "register it under another name, or in another group";
+        found.warning(
+            Code::OwnVip,
+            Locus::Publish(name.to_owned(), publication.service.clone()),
+            message,
+            hint,
+        );
+    }
+}
+
 fn capacity(view: &View<'_>, found: &mut Found) {
     let Some(last) = view.services.keys().next_back() else { return };
     let mut too_many = |what: &str, count: usize, max: u32| {
@@ -161,6 +190,9 @@ fn capacity(view: &View<'_>, found: &mut Found) {
         limits::RING_BLOCKS,
     );
 }
+
+/// Options that are part of a name in a registry.
+const IDENTITY: [&str; 2] = ["group", "instance"];
 
 fn ring_length(backends: usize) -> u32 {
     let wanted = u32::try_from(backends).unwrap_or(u32::MAX).saturating_mul(100);

@@ -33,9 +33,10 @@ impl Client {
         self.bare(Method::POST, &target, ChangeOptions::default()).await
     }
 
-    /// Carries out the removals of a service that are held.
-    pub async fn accept(&self, service: &str) -> Result<AcceptAnswer, ClientError> {
-        let target = format!("/v1/services/{}/accept", encode(service));
+    /// Carries out the removals of a service that are held; with the number of the hold that was shown, none but those.
+    pub async fn accept(&self, service: &str, hold: Option<u32>) -> Result<AcceptAnswer, ClientError> {
+        let hold = hold.map(|number| format!("?hold={number}")).unwrap_or_default();
+        let target = format!("/v1/services/{}/accept{hold}", encode(service));
         self.bare(Method::POST, &target, ChangeOptions::default()).await
     }
 

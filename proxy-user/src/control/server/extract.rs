@@ -40,6 +40,16 @@ pub(super) struct ChangeParams {
     pub(super) dry_run: bool,
 }
 
+/// Parameters of an accept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AcceptParams {
+    /// Number of the hold that was shown: refused with 412 if other removals wait by now. Without it, whatever waits is
+    /// accepted.
+    pub(super) hold: Option<u32>,
+}
+
 /// Parameters of a PATCH.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]

@@ -6,7 +6,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::Api;
-use super::extract::{ChangeParams, From, IfMatch, Json, Names, Params};
+use super::extract::{AcceptParams, ChangeParams, From, IfMatch, Json, Names, Params};
 use super::problem::Answer;
 use super::render::tagged;
 use super::service::unknown_service;
@@ -83,15 +83,16 @@ pub(super) async fn endpoints(State(api): State<Api>, Names(service): Names<Stri
 }
 
 /// Carries out the removals of a service that the guard holds.
-#[utoipa::path(post, path = "/v1/services/{service}/accept", tag = "registries", params(("service", Path)), responses(
-    (status = 200, body = AcceptAnswer),
+#[utoipa::path(post, path = "/v1/services/{service}/accept", tag = "registries", params(("service", Path), AcceptParams),
+    responses((status = 200, body = AcceptAnswer),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn accept(
     State(api): State<Api>,
     Names(service): Names<String>,
+    Params(params): Params<AcceptParams>,
     From(by): From,
 ) -> Answer<Reply<AcceptAnswer>> {
-    api.door.accept(service, by).await.map(Reply)
+    api.door.accept(service, params.hold, by).await.map(Reply)
 }
 
 /// Takes a service's VIP out of its registries, or puts it back. It survives a restart.

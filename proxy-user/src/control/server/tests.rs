@@ -115,8 +115,12 @@ async fn registries_are_shown_synced_and_accepted() {
     assert_eq!(client.sync(None).await.unwrap().registries, ["prod"]);
     assert_eq!(client.sync(Some("prod")).await.unwrap().registries, ["prod"]);
     assert_eq!(code(client.sync(Some("lab")).await), Code::UnknownRegistry);
-    assert_eq!(client.accept("web").await.unwrap().removed, ["10.0.0.11:8080"]);
-    assert_eq!(code(client.accept("none").await), Code::UnknownService);
+    let shown = client.endpoints("web").await.unwrap().value.hold.unwrap().number;
+    assert_eq!(code(client.accept("web", Some(shown ^ 1)).await), Code::StaleGeneration);
+    for hold in [Some(shown), None] {
+        assert_eq!(client.accept("web", hold).await.unwrap().removed, ["10.0.0.11:8080"]);
+    }
+    assert_eq!(code(client.accept("none", None).await), Code::UnknownService);
 }
 
 #[tokio::test]

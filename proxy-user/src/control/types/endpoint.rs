@@ -28,6 +28,8 @@ pub struct Endpoints {
 /// Removals that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldStatus {
+    /// Stands for these addresses: to accept no others than were shown.
+    pub number: u32,
     /// Why.
     pub reason: HoldCause,
     /// Endpoints that would be removed.

@@ -86,6 +86,8 @@ fn same(
             let late = late();
             match (whole, &late) {
                 (Err(one), Err(other)) => assert_eq!(one.skip, other.skip),
+                // Once more was asked for, a head is read when it is whole, and its faults are found then.
+                (Err(_), Ok(Decoded::More(_))) => {}
                 _ => assert_eq!(*whole, late),
             }
         }

@@ -57,7 +57,7 @@ pub(super) fn ring(image: &Installed, service: &ServiceValue) -> Vec<(u16, u16)>
     let Some((first, length)) = ring_parts(service.ring) else { return Vec::new() };
     (0..length)
         .map(|slot| {
-            let block = &image.rings[&(first + slot / RING_BLOCK_SLOTS)];
+            let block = &image.rings[&first][(slot / RING_BLOCK_SLOTS) as usize];
             ring_owners(block.slots[(slot % RING_BLOCK_SLOTS) as usize])
         })
         .collect()

@@ -9,7 +9,7 @@ mod scenarios;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Clock, Input, Installed, Limits, Plan, PlanError, Step, plan};
+use super::{Clock, Input, Installed, Limits, Names, Plan, PlanError, Step, plan};
 use crate::model::{
     AdminState, Announce, Backend, BackendAddr, Desired, Forward, NextHop, Origin, Protocol, ReplyRoute,
     Service, SnatPool, Timeouts, UnknownPort, Vip,
@@ -49,6 +49,10 @@ impl Default for World {
 
 impl World {
     pub(super) fn plan(&self, installed: &Installed) -> Result<Plan, PlanError> {
+        self.plan_knowing(&Names::default(), installed)
+    }
+
+    pub(super) fn plan_knowing(&self, known: &Names, installed: &Installed) -> Result<Plan, PlanError> {
         let input = Input {
             desired: &self.desired,
             next_hops: &self.next_hops,
@@ -58,6 +62,7 @@ impl World {
             limits: self.limits,
             cache_budget: 10_000,
             keep_acl: self.keep_acl,
+            known,
         };
         plan(&input, installed)
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proxy_common::{BackendState, BackendValue, ServiceKey};
 
-use super::super::{Installed, Step};
+use super::super::{Installed, Names, Step};
 use super::arbitrary::{source, world};
 use super::image::{assert_filter_covers, ring, verdict};
 use super::{World, graces};
@@ -17,13 +17,17 @@ proptest! {
     #[test]
     fn plans_converge(worlds in prop::collection::vec(world(), 1..4)) {
         let mut image = Installed::default();
+        let mut before = Names::default();
         for world in &worlds {
             let (after, plan) = world.apply(&image);
             let again = world.plan(&after).unwrap();
             prop_assert_eq!(&again.steps, &Vec::<Step>::new());
             prop_assert_eq!(&again.names, &plan.names);
             prop_assert_eq!(&again.warnings, &plan.warnings);
-            prop_assert_eq!(covered_blocks(&after), after.rings.keys().copied().collect::<BTreeSet<_>>());
+            // What an earlier plan knew saves work and changes nothing.
+            prop_assert_eq!(&world.plan_knowing(&before, &image).unwrap(), &plan);
+            before = plan.names;
+            prop_assert_eq!(covered_rings(&after), ring_sizes(&after));
             image = after;
         }
     }
@@ -36,8 +40,8 @@ proptest! {
         let stop = stop.index(plan.steps.len() + 1);
         plan.steps[..stop].iter().for_each(|step| image.apply(step));
         // What reading the maps would show: blocks that no ring covers are not read.
-        let covered = covered_blocks(&image);
-        image.rings.retain(|block, _| covered.contains(block));
+        let covered = covered_rings(&image);
+        image.rings.retain(|first, _| covered.contains_key(first));
         let (image, _) = to.apply(&image);
         prop_assert_eq!(to.plan(&image).unwrap().steps, Vec::<Step>::new());
     }
@@ -142,9 +146,14 @@ fn assert_pool(now: &Installed, backend: &BackendValue) {
     }
 }
 
-fn covered_blocks(image: &Installed) -> BTreeSet<u32> {
-    let ranges = image.services.values().filter_map(super::super::blocks::covered);
-    ranges.flat_map(|(first, count)| first..first + count).collect()
+/// Number of blocks by first block of what ring words cover.
+fn covered_rings(image: &Installed) -> BTreeMap<u32, usize> {
+    let rings = image.services.values().filter_map(super::super::covered);
+    rings.map(|(first, count)| (first, count as usize)).collect()
+}
+
+fn ring_sizes(image: &Installed) -> BTreeMap<u32, usize> {
+    image.rings.iter().map(|(first, blocks)| (*first, blocks.len())).collect()
 }
 
 #[test]

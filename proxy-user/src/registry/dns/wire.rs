@@ -74,6 +74,9 @@ impl Asked {
         if bytes.get(..2) != Some(&self.id.to_be_bytes()) {
             return Reply::Stray;
         }
+        if !fits(bytes) {
+            return self.unreadable(bytes, "it says that it has more records than fit into it");
+        }
         let message = match Message::from_vec(bytes) {
             Ok(message) => message,
             Err(error) => return self.unreadable(bytes, &error.to_string()),
@@ -183,6 +186,16 @@ pub(super) fn fuzz(data: &[u8]) {
     }
 }
 
+/// Whether as many questions and records as the head counts can be in a message: room for all that are counted is made
+/// before any is read.
+fn fits(bytes: &[u8]) -> bool {
+    let count = |at: usize| {
+        let count = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        count.map_or(0, |count| usize::from(u16::from_be_bytes(*count)))
+    };
+    count(4) * SHORTEST_QUESTION + (count(6) + count(8) + count(10)) * SHORTEST_RECORD <= bytes.len()
+}
+
 fn word(code: ResponseCode) -> String {
     match code {
         ResponseCode::ServFail => "SERVFAIL".to_owned(),
@@ -191,6 +204,10 @@ fn word(code: ResponseCode) -> String {
     }
 }
 
+/// A root name, type and class, in bytes;
+const SHORTEST_QUESTION: usize = 5;
+/// and with these a TTL, a length, and no data.
+const SHORTEST_RECORD: usize = 11;
 /// What is asked for over UDP: never cut into fragments on the way.
 const MAX_UDP: u16 = 1232;
 /// Longest chain of aliases in one answer.

@@ -129,6 +129,18 @@ fn answers_that_break_off() {
 }
 
 #[test]
+fn more_records_than_fit_are_not_read() {
+    let (asked, mut bytes) = exchange("web.example.", RecordType::A, A);
+    for section in [4, 6, 8, 10] {
+        let whole = bytes.clone();
+        bytes[section..section + 2].fill(0xff);
+        let reply = asked.read(&bytes);
+        assert!(matches!(&reply, Reply::Failed(why) if why.contains("more records than fit")), "{reply:?}");
+        bytes = whole;
+    }
+}
+
+#[test]
 fn aliases_in_a_ring_end() {
     // www.example. CNAME www.example., as nobody should write it.
     let ring = "12348500000100010000000003777777076578616d706c650000010001c00c00050001000000030002c00c";

@@ -1,21 +1,22 @@
 //! One session from outside: its events passed on, its times watched, commands given to it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::run::{Command, Outcome, failed};
+use super::run::{Command, Outcome, Reply, failed};
 use super::{Phase, Report, Status, Tuning};
-use crate::registry::source::{Event, Order, Parcel};
+use crate::registry::source::{Event, Order};
 
 /// Passes a session's events on, and notes what they say of the session itself.
 pub(super) struct Pump<'a> {
     pub name: &'a Arc<str>,
     pub to: &'a mpsc::Sender<(Arc<str>, Report)>,
     pub status: &'a watch::Sender<Status>,
-    pub connected: watch::Sender<bool>,
+    /// When the session was connected.
+    pub connected: watch::Sender<Option<Instant>>,
 }
 
 impl Pump<'_> {
@@ -30,7 +31,7 @@ impl Pump<'_> {
                 }
             });
             if matches!(event, Event::Connected { .. }) {
-                self.connected.send_replace(true);
+                self.connected.send_replace(Some(Instant::now()));
             }
             if self.to.send((self.name.clone(), Report::Event(event))).await.is_err() {
                 return;
@@ -43,23 +44,24 @@ impl Pump<'_> {
 pub(super) struct Conduct<'a> {
     pub commands: &'a mut mpsc::UnboundedReceiver<Command>,
     pub order: watch::Sender<Order>,
-    pub connected: watch::Receiver<bool>,
+    pub connected: watch::Receiver<Option<Instant>>,
     pub tuning: &'a Tuning,
     pub resyncs: &'a mut u64,
 }
 
 impl Conduct<'_> {
     /// Until the session has to be cut. While `reply` waits for a hand-over the client has a last span of time.
-    pub(super) async fn run(mut self, reply: &mut Option<oneshot::Sender<Option<Parcel>>>) -> Outcome {
+    pub(super) async fn run(mut self, reply: &mut Option<Reply>) -> Outcome {
         let connect = tokio::time::sleep(self.tuning.connect);
         let hand_over = tokio::time::sleep(Duration::MAX);
         let resync = tokio::time::sleep(self.next_resync());
         tokio::pin!(connect, hand_over, resync);
         loop {
-            let (connected, leaving) = (*self.connected.borrow(), reply.is_some());
+            let (connected, leaving) = (self.connected.borrow().is_some(), reply.is_some());
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Resync) => self.resync(),
+                    Some(Command::Begin) => {}
                     Some(Command::HandOver(asked)) => {
                         *reply = Some(asked);
                         self.order.send_replace(Order::HandOver);

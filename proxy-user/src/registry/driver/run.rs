@@ -16,8 +16,25 @@ use crate::registry::source::{Client, Ended, Order, Parcel, Session, SessionErro
 #[derive(Debug)]
 pub(super) enum Command {
     Resync,
+    /// Begin a session even if nothing is wanted.
+    Begin,
     HandOver(oneshot::Sender<Option<Parcel>>),
 }
+
+/// Who waits for the connection.
+pub(super) type Reply = oneshot::Sender<Option<Parcel>>;
+
+/// What became of one session.
+struct Past {
+    outcome: Outcome,
+    /// Who has asked for its connection.
+    reply: Option<Reply>,
+    /// Since when it was connected.
+    connected: Option<Instant>,
+}
+
+/// Nobody listens any more.
+struct Gone;
 
 /// How a session ended, for the driver.
 pub(super) enum Outcome {
@@ -41,9 +58,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn run(mut self) {
         while self.something_wanted().await {
-            let begun = Instant::now();
-            let (outcome, reply) = self.session().await;
-            if begun.elapsed() >= self.tuning.lived {
+            let Past { outcome, mut reply, connected } = self.session().await;
+            if connected.is_some_and(|since| since.elapsed() >= self.tuning.lived) {
                 self.back_off = BackOff::new(&self.tuning);
             }
             let (why, refused) = match outcome {
@@ -61,10 +77,11 @@ impl Run {
                 }
                 Outcome::Failed { why, refused } => (why, refused),
             };
-            let lost = (self.name.clone(), Report::Lost { why: why.clone() });
-            // A hand-over is waited for by who empties the channel: it has no use for this any more.
-            if reply.is_none() && self.events.send(lost).await.is_err() {
-                break;
+            if reply.is_none() {
+                match self.tell_lost(why.clone()).await {
+                    Ok(asked) => reply = asked,
+                    Err(Gone) => break,
+                }
             }
             if let Some(reply) = reply {
                 let _ = reply.send(None);
@@ -77,7 +94,23 @@ impl Run {
         self.enter(Phase::Stopped, |_| {});
     }
 
-    /// Waits until something is wanted; false when nobody can want anything any more.
+    /// Tells that the session has ended. Who asks for a hand-over meanwhile may be who empties the channel.
+    async fn tell_lost(&mut self, why: String) -> Result<Option<Reply>, Gone> {
+        let lost = self.events.send((self.name.clone(), Report::Lost { why }));
+        tokio::pin!(lost);
+        loop {
+            tokio::select! {
+                sent = &mut lost => return sent.map(|()| None).map_err(|_| Gone),
+                command = self.commands.recv() => match command {
+                    Some(Command::HandOver(reply)) => return Ok(Some(reply)),
+                    Some(Command::Resync | Command::Begin) => {}
+                    None => return Err(Gone),
+                },
+            }
+        }
+    }
+
+    /// Waits until something is wanted, or a session is to begin nevertheless; false when nobody can want anything any more.
     async fn something_wanted(&mut self) -> bool {
         loop {
             let idle = {
@@ -93,6 +126,7 @@ impl Run {
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return false },
                 command = self.commands.recv() => match command {
+                    Some(Command::Begin) => return true,
                     Some(Command::Resync) => {}
                     Some(Command::HandOver(reply)) => { let _ = reply.send(None); return false }
                     None => return false,
@@ -102,12 +136,13 @@ impl Run {
     }
 
     /// One session, its events passed on to the last.
-    async fn session(&mut self) -> (Outcome, Option<oneshot::Sender<Option<Parcel>>>) {
+    async fn session(&mut self) -> Past {
         self.enter(Phase::Connecting, |status| status.sessions += 1);
         let (order, order_end) = watch::channel(Order::Run);
         let (events, events_end) = mpsc::channel(BUFFER);
         let mut session = Session { wanted: self.wanted.clone(), order: order_end, events };
-        let (connected, connected_end) = watch::channel(false);
+        let (connected, connected_end) = watch::channel(None);
+        let connected_since = connected_end.clone();
         let pump = Pump { name: &self.name, to: &self.events, status: &self.status, connected };
         let conduct = Conduct {
             commands: &mut self.commands,
@@ -129,19 +164,29 @@ impl Run {
         };
         // Both go on while the other waits: a client that must answer its server is not kept from it by a full channel.
         let pump = pump.run(events_end);
-        tokio::pin!(run, pump);
+        tokio::pin!(pump);
+        let mut run = Box::pin(run);
         let mut pumped = false;
-        let ended = loop {
+        let (outcome, mut reply) = loop {
             tokio::select! {
                 ended = &mut run => break ended,
                 () = &mut pump, if !pumped => pumped = true,
             }
         };
-        // Who waits for the connection may be who empties the channel.
-        if !pumped && ended.1.is_none() {
-            pump.await;
+        drop(run);
+        // Who asks for the connection may be who empties the channel.
+        while !pumped && reply.is_none() {
+            tokio::select! {
+                () = &mut pump => pumped = true,
+                command = self.commands.recv() => match command {
+                    Some(Command::HandOver(asked)) => reply = Some(asked),
+                    Some(Command::Resync | Command::Begin) => {}
+                    None => break,
+                },
+            }
         }
-        ended
+        let connected = *connected_since.borrow();
+        Past { outcome, reply, connected }
     }
 
     /// Waits for the next session; false when there is to be none.
@@ -163,7 +208,7 @@ impl Run {
             () = tokio::time::sleep(delay) => true,
             () = self.events.closed() => false,
             command = self.commands.recv() => match command {
-                Some(Command::Resync) => true,
+                Some(Command::Resync | Command::Begin) => true,
                 Some(Command::HandOver(reply)) => { let _ = reply.send(None); false }
                 None => false,
             },

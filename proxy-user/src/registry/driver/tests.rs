@@ -198,3 +198,41 @@ async fn dropping_the_handle_ends_the_session() {
     drop(handle);
     assert!(reports.recv().await.is_none());
 }
+
+#[tokio::test]
+async fn a_hand_over_is_answered_though_the_end_of_the_session_cannot_be_told() {
+    // Room for one report: the driver waits with events of the session that has ended, or with its end.
+    for events in [0, 1, 100] {
+        let (handle, _reports, _) = start(&[Act::Talk(events)], 1);
+        handle.set_wanted(wanted());
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let answer = tokio::time::timeout(Duration::from_secs(5), handle.hand_over()).await;
+        assert!(answer.unwrap().is_none(), "after {events} events");
+    }
+}
+
+#[tokio::test]
+async fn a_session_begins_on_demand_though_nothing_is_wanted() {
+    let (handle, mut reports, sessions) = start(&[Act::Serve], 8);
+    handle.begin();
+    assert!(matches!(reports.recv().await.unwrap().1, Report::Event(Event::Connected { .. })));
+    assert_eq!(sessions.load(Ordering::SeqCst), 1);
+    assert_eq!(handle.hand_over().await.unwrap().state, [7]);
+}
+
+#[tokio::test]
+async fn the_time_that_was_spent_on_connecting_does_not_shorten_the_pauses() {
+    // Each session hangs for 50 ms before it is given up: longer than a session has to live.
+    let tuning = Tuning { lived: Duration::from_millis(40), ..tuning() };
+    let (events, _reports) = mpsc::channel(100);
+    let client = Scripted { script: vec![Act::Hang], sessions: Arc::default() };
+    let sessions = client.sessions.clone();
+    let tuning =
+        Tuning { longest_delay: Duration::from_secs(100), connect: Duration::from_millis(50), ..tuning };
+    let handle = Driver::spawn("a".into(), Box::new(client), tuning, events);
+    handle.set_wanted(wanted());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // Pauses of at least 1, 2, 4, ... ms and 50 ms for each session.
+    let begun = sessions.load(Ordering::SeqCst);
+    assert!((2..=11).contains(&begun), "{begun}");
+}

@@ -43,6 +43,7 @@ impl Keys {
         version: i64,
         received: Instant,
     ) -> Result<Option<Event>, TooMany> {
+        let was_useless = self.useless();
         let mut before: BTreeMap<BackendAddr, Option<Endpoint>> = BTreeMap::new();
         let mut refused = false;
         for change in changes {
@@ -72,11 +73,12 @@ impl Keys {
                 _ => {}
             }
         }
-        // A set of which nothing can be used is for others to judge, and they judge whole sets.
-        let useless = self.endpoints.is_empty() && !self.refused.is_empty();
+        if was_useless != self.useless() {
+            return self.reset(query, version, received).map(Some);
+        }
         Ok(match (added.is_empty(), removed.is_empty()) {
             (true, true) if !refused => None,
-            (true, false) if !refused && !useless => {
+            (true, false) if !refused => {
                 let version = Some(version.to_string());
                 Some(Event::Remove { query: Arc::clone(query), addrs: removed, version, received })
             }
@@ -112,6 +114,12 @@ impl Keys {
             collector.reject(&String::from_utf8_lossy(key), why);
         }
         collector.finish(Some(version.to_string()))
+    }
+
+    /// Whether nothing of it can be used. That is for others to judge, and they judge whole sets: to one, and from one, leads
+    /// no change.
+    fn useless(&self) -> bool {
+        self.endpoints.is_empty() && !self.refused.is_empty()
     }
 
     /// The endpoint that counts at an address.
@@ -226,6 +234,17 @@ mod tests {
         assert_eq!(said(apply(&mut keys, &[put("b", "10.0.0.1:1?weight=3")])), ("", vec![], 0));
         assert_eq!(said(apply(&mut keys, &[delete("a")])), ("add", vec![1], 0));
         assert_eq!(said(apply(&mut keys, &[delete("b")])), ("remove", vec![1], 0));
+    }
+
+    #[test]
+    fn to_garbage_and_back_leads_a_whole_set() {
+        let mut keys = keys();
+        assert_eq!(said(apply(&mut keys, &[put("a", "x")])), ("reset", vec![], 1));
+        assert_eq!(said(apply(&mut keys, &[put("b", "x")])), ("add", vec![], 2));
+        assert_eq!(said(apply(&mut keys, &[put("a", "10.0.0.1:1")])), ("reset", vec![1], 1));
+        assert_eq!(said(apply(&mut keys, &[put("c", "10.0.0.1:2")])), ("add", vec![2], 1));
+        assert_eq!(said(apply(&mut keys, &[delete("a"), delete("c")])), ("reset", vec![], 1));
+        assert_eq!(said(apply(&mut keys, &[delete("b")])), ("reset", vec![], 0));
     }
 
     proptest! {

@@ -130,6 +130,31 @@ impl Layout {
     }
 }
 
+/// For fuzzing: whatever is written under a key, no panic, and no more kept than may be. A zero ends what the key has after
+/// its prefix.
+pub(super) fn fuzz(data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (end, value) = (data.get(..at).unwrap_or_default(), data.get(at + 1..).unwrap_or_default());
+    let layouts: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("format", "json"), ("port", "80")],
+        &[("format", "grpc")],
+        &[("key", "{service}/{address}")],
+        &[("key", "{service}/{zone}/{host}:{port}/{weight}")],
+    ];
+    for options in layouts {
+        let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let layout = Layout::of(&Query { service: "/a".to_owned(), options });
+        assert!(layout.is_ok(), "{layout:?}");
+        let Ok(layout) = layout else { return };
+        if let Ok(endpoint) = layout.endpoint(&[layout.prefix().as_bytes(), end].concat(), value) {
+            assert!(
+                endpoint.labels.len() <= MAX_LABELS && endpoint.weight.is_none_or(|weight| weight >= 0.0)
+            );
+        }
+    }
+}
+
 /// The template of keys: as written, or the service's name and one part after it.
 pub(super) fn template(key: &'static str, service: &str, text: Option<&str>) -> Result<Template, Fault> {
     if service.trim_end_matches('/').is_empty() {

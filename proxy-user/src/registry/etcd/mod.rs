@@ -21,6 +21,7 @@ mod value;
 mod tests;
 
 use futures_util::future::BoxFuture;
+use prost::Message as _;
 
 use self::server::Server;
 use self::settings::Settings;
@@ -31,6 +32,13 @@ use super::source::{Client, Ended, Parcel, Session, SessionError};
 #[must_use]
 pub fn client(settings: &Settings, _taken_over: Option<Parcel>) -> Box<dyn Client> {
     Box::new(Etcd { settings: settings.clone(), turn: 0 })
+}
+
+/// For fuzzing: whatever a cluster answers and its writers write, no panic.
+pub fn fuzz(data: &[u8]) {
+    layout::fuzz(data);
+    drop(generated::RangeResponse::decode(data));
+    drop(generated::WatchResponse::decode(data));
 }
 
 /// A cluster, and which of its members is to be tried first.

@@ -81,34 +81,43 @@ impl Registrar<'_> {
             Err(fault) => Err(fault.to_string()),
             Ok(Registration { key, value }) => {
                 self.keys.insert(Arc::clone(publication), (key.clone(), false));
-                let lease = self.lease().await?;
-                let request = PutRequest { key: key.clone().into_bytes(), value: value.into_bytes(), lease };
-                match self.server.ask(self.server.kv().put(request)).await {
-                    Ok(_) => {
-                        self.keys.insert(Arc::clone(publication), (key, true));
-                        Ok(())
-                    }
-                    Err(Failure::Query(why) | Failure::TooLong(why)) => Err(why),
-                    Err(Failure::Session(error)) => return Err(error),
-                }
+                let put = self.put(&key, value).await;
+                let result = refusal(put)?;
+                self.keys.insert(Arc::clone(publication), (key, result.is_ok()));
+                result
             }
         };
         self.tell(Event::Published { publication: Arc::clone(publication), result }).await;
         Ok(())
     }
 
+    async fn put(&mut self, key: &str, value: String) -> Result<(), Failure> {
+        let lease = self.lease().await?;
+        let request = PutRequest { key: key.to_owned().into_bytes(), value: value.into_bytes(), lease };
+        self.server.ask(self.server.kv().put(request)).await.map(drop)
+    }
+
+    /// Deletes a registration's key. One that the server does not delete is tried again with the lease's next sign of life.
     async fn withdraw(&mut self, publication: Arc<Publication>, wanted: &Wanted) -> Result<(), SessionError> {
-        let Some((key, _)) = self.keys.remove(&publication) else { return Ok(()) };
+        let Some((key, _)) = self.keys.get(&publication).cloned() else { return Ok(()) };
         // Another publication of the same key has it from now on.
         let inherited = wanted
             .publications
             .iter()
             .any(|other| Registration::of(other).is_ok_and(|registration| registration.key == key));
         if !inherited {
-            let request = DeleteRangeRequest { key: key.into_bytes(), range_end: Vec::new() };
-            let deleted = self.server.ask(self.server.kv().delete_range(request)).await;
-            deleted.map_err(|failure| failure.of_session(&self.server))?;
+            let request = DeleteRangeRequest { key: key.clone().into_bytes(), range_end: Vec::new() };
+            if let Err(why) = refusal(self.server.ask(self.server.kv().delete_range(request)).await)? {
+                tracing::warn!(
+                    peer = self.server.peer,
+                    key,
+                    why,
+                    "etcd does not delete a registration of weir's"
+                );
+                return Ok(());
+            }
         }
+        self.keys.remove(&publication);
         self.tell(Event::Withdrawn { publication }).await;
         Ok(())
     }
@@ -122,8 +131,14 @@ impl Registrar<'_> {
             let answer = async {
                 lease.lease_keep_alive(request).await?.into_inner().message().await.map(Response::new)
             };
-            let answer = self.server.ask(answer).await.map_err(|failure| failure.of_session(&self.server))?;
-            if answer.is_none_or(|answer| answer.ttl <= 0) {
+            let answer = refusal(self.server.ask(answer).await)?;
+            if let Err(why) = &answer {
+                tracing::warn!(
+                    peer = self.server.peer,
+                    why,
+                    "etcd does not renew the lease of weir's registrations"
+                );
+            } else if answer.is_ok_and(|answer| answer.is_none_or(|answer| answer.ttl <= 0)) {
                 tracing::warn!(
                     peer = self.server.peer,
                     "etcd: the lease of weir's registrations has ended; they are written again"
@@ -134,22 +149,19 @@ impl Registrar<'_> {
         }
         for (key, there) in self.keys.values_mut().filter(|(_, there)| *there) {
             let request = RangeRequest { key: key.clone().into_bytes(), limit: 1, ..RangeRequest::default() };
-            match self.server.ask(self.server.kv().range(request)).await {
-                Ok(found) => *there = !found.kvs.is_empty(),
-                Err(Failure::Query(_) | Failure::TooLong(_)) => {}
-                Err(Failure::Session(error)) => return Err(error),
+            if let Ok(found) = refusal(self.server.ask(self.server.kv().range(request)).await)? {
+                *there = !found.kvs.is_empty();
             }
         }
         Ok(())
     }
 
-    async fn lease(&mut self) -> Result<i64, SessionError> {
+    async fn lease(&mut self) -> Result<i64, Failure> {
         if let Some(lease) = self.lease {
             return Ok(lease);
         }
         let ttl = i64::try_from(self.settings.lease.as_secs()).unwrap_or(i64::MAX);
-        let granted = self.server.ask(self.server.lease().lease_grant(LeaseGrantRequest { ttl })).await;
-        let granted = granted.map_err(|failure| failure.of_session(&self.server))?;
+        let granted = self.server.ask(self.server.lease().lease_grant(LeaseGrantRequest { ttl })).await?;
         self.lease = Some(granted.id);
         Ok(granted.id)
     }
@@ -157,6 +169,15 @@ impl Registrar<'_> {
     async fn tell(&self, event: Event) {
         // If nobody listens, whoever follows ends the session.
         let _ = self.events.send(event).await;
+    }
+}
+
+/// What the server refuses of one registration; the session goes on, and others with it.
+fn refusal<T>(answer: Result<T, Failure>) -> Result<Result<T, String>, SessionError> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Failure::Query(why) | Failure::TooLong(why)) => Ok(Err(why)),
+        Err(Failure::Session(error)) => Err(error),
     }
 }
 

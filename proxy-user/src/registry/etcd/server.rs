@@ -146,6 +146,7 @@ impl Server {
             | Code::ResourceExhausted
             | Code::FailedPrecondition
             | Code::NotFound => Failure::Query(why),
+            Code::InvalidArgument if why.contains("too large") => Failure::Query(why),
             // An unknown user, a wrong password, a token that has ended.
             Code::Unauthenticated | Code::InvalidArgument => Failure::Session(self.refused(why)),
             Code::Unimplemented => Failure::Session(SessionError::Protocol { peer: self.peer.clone(), why }),

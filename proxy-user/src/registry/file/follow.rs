@@ -9,8 +9,6 @@ use crate::registry::source::Set;
 pub(super) enum Read {
     /// Its endpoints.
     Set(Set),
-    /// A file of lines that has no byte: between truncated and written, or meant to be empty.
-    Bare,
     /// It changed meanwhile.
     Changing,
     /// It cannot be relied on, for this reason.
@@ -24,22 +22,13 @@ pub(super) struct Follow {
     dirty_since: Option<Instant>,
     reading: Option<Instant>,
     slow: bool,
-    bare_since: Option<Instant>,
     changing: u8,
     told: Option<String>,
 }
 
 impl Follow {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            due: Some(now),
-            dirty_since: None,
-            reading: None,
-            slow: false,
-            bare_since: None,
-            changing: 0,
-            told: None,
-        }
+        Self { due: Some(now), dirty_since: None, reading: None, slow: false, changing: 0, told: None }
     }
 
     /// Something has happened to the file: it is read when it is quiet, or has not been for long.
@@ -82,21 +71,11 @@ impl Follow {
     pub(super) fn ended(&mut self, now: Instant, read: Read, poll: Duration) -> Option<Result<Set, String>> {
         self.reading = None;
         let mut again = poll;
-        let (mut bare_since, mut changing) = (None, 0);
+        let mut changing = 0;
         let told = match read {
             Read::Set(set) => {
                 self.told = None;
                 Some(Ok(set))
-            }
-            Read::Bare => {
-                let since = *bare_since.insert(self.bare_since.unwrap_or(now));
-                if now >= since + BARE {
-                    self.told = None;
-                    Some(Ok(nothing(now)))
-                } else {
-                    again = RETRY;
-                    self.gone("the file has no byte; if it stays so, the list is empty".to_owned()).map(Err)
-                }
             }
             Read::Changing => {
                 again = RETRY;
@@ -106,7 +85,7 @@ impl Follow {
             }
             Read::Bad(why) => self.gone(why).map(Err),
         };
-        (self.bare_since, self.changing) = (bare_since, changing);
+        self.changing = changing;
         self.due = self.due.or(Some(now + again));
         told
     }
@@ -118,19 +97,12 @@ impl Follow {
     }
 }
 
-fn nothing(received: Instant) -> Set {
-    let version = Some("no bytes".to_owned());
-    Set { endpoints: Vec::new(), rejected: Vec::new(), rejected_count: 0, version, received }
-}
-
 /// A file that was not touched for this long is whole, as far as one can see.
 const QUIET: Duration = Duration::from_millis(50);
 /// A file that is touched all the time is read after this much.
 const LONGEST: Duration = Duration::from_millis(500);
 /// Reading takes this long only where a file system hangs.
 const SLOW: Duration = Duration::from_secs(10);
-/// How long a file without a byte stays so until that is its word.
-const BARE: Duration = Duration::from_secs(2);
 /// When a file that was not at rest is read again.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often a file may change while it is read until that is told.
@@ -141,6 +113,10 @@ mod tests {
     use super::*;
 
     const POLL: Duration = Duration::from_secs(30);
+
+    fn nothing(received: Instant) -> Set {
+        Set { endpoints: Vec::new(), rejected: Vec::new(), rejected_count: 0, version: None, received }
+    }
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -177,20 +153,6 @@ mod tests {
         assert!(follow.ended(now, bad(), POLL).is_some());
         assert!(follow.ended(now, Read::Set(nothing(now)), POLL).is_some());
         assert!(follow.ended(now, bad(), POLL).is_some());
-    }
-
-    #[test]
-    fn a_file_without_a_byte_is_empty_only_if_it_stays_so() {
-        let now = Instant::now();
-        let mut follow = Follow::new(now);
-        assert!(follow.ended(now, Read::Bare, POLL).unwrap().is_err());
-        assert_eq!(follow.next(), Some(now));
-        assert!(follow.begin(now) && follow.ended(now + ms(1999), Read::Bare, POLL).is_none());
-        assert_eq!(follow.next(), Some(now + ms(2199)));
-        // Anything else begins the time anew.
-        follow.ended(now + ms(2000), Read::Changing, POLL);
-        assert!(follow.ended(now + ms(2100), Read::Bare, POLL).is_none());
-        assert!(follow.ended(now + ms(4100), Read::Bare, POLL).unwrap().unwrap().endpoints.is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::follow::Read;
-use super::parse::{BadFile, Format, parse};
+use super::parse::{Format, parse};
 use crate::config::{Outcome, read_bytes};
 
 /// Largest file, bytes.
@@ -32,7 +32,6 @@ pub(super) fn read(path: &Path, format: Format) -> Read {
     };
     match parse(&bytes, format, Instant::now()) {
         Ok(set) => Read::Set(set),
-        Err(BadFile::Bare) => Read::Bare,
         Err(why) => Read::Bad(format!("{}: {why}", path.display())),
     }
 }

@@ -9,7 +9,7 @@ use super::hessian::error_text;
 use super::inbox::{Inbox, Pushed, Reply};
 use super::message::Dialect;
 use crate::registry::endpoint::shown;
-use crate::registry::source::{Event, SessionError};
+use crate::registry::source::{Event, Query, SessionError};
 use crate::wire::bolt::status;
 
 impl Core {
@@ -111,10 +111,8 @@ impl Core {
             return;
         };
         let query = Arc::clone(query);
-        match book.read(pushed) {
-            Some(News::Set(set)) => self.outbox.put(Event::Reset { query, set }),
-            Some(News::Unknown(why)) => self.outbox.put(Event::Gone { query, why }),
-            None => {}
+        if let Some(news) = book.read(pushed) {
+            self.outbox.put(news.event(query));
         }
     }
 
@@ -123,6 +121,12 @@ impl Core {
         let limit = self.settings.answer_timeout;
         let (mut again, mut queue) = (Vec::new(), Vec::new());
         for (name, entry) in &mut self.entries {
+            if let Subject::Query(query, book) = &mut entry.subject
+                && !entry.ending
+                && let Some(news) = book.tick(now)
+            {
+                self.outbox.put(news.event(Arc::clone(query)));
+            }
             match entry.phase {
                 Phase::Sent { since, tries, .. } if now >= since + limit => {
                     if tries >= MAX_TRIES {
@@ -159,6 +163,16 @@ impl Core {
         }
         queue.into_iter().for_each(|name| self.queue(name));
         Ok(())
+    }
+}
+
+impl News {
+    fn event(self, query: Arc<Query>) -> Event {
+        match self {
+            Self::Set(set) => Event::Reset { query, set },
+            Self::Part(set) => Event::Add { query, set },
+            Self::Unknown(why) => Event::Gone { query, why },
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::book::Book;
 use super::inbox::Inbox;
 use super::message::{Dialect, Registration, encode};
 use super::outbox::Outbox;
+use super::page::Pages;
 use super::query::{Asked, publisher, subscriber};
 use super::settings::Settings;
 use crate::registry::source::{Event, Publication, Query, Wanted};
@@ -27,6 +28,8 @@ pub(super) struct Core {
     pub(super) in_flight: HashMap<u32, String>,
     pub(super) todo: VecDeque<String>,
     pub(super) outbox: Outbox,
+    /// What earlier sessions have left of queries.
+    pub(super) left: BTreeMap<Arc<Query>, Pages>,
 }
 
 /// A registration.
@@ -75,6 +78,7 @@ impl Core {
             in_flight: HashMap::new(),
             todo: VecDeque::new(),
             outbox: Outbox::default(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -93,7 +97,7 @@ impl Core {
                 if let Subject::Query(query, book) = &mut entry.subject {
                     if live {
                         inbox.subscribe(name);
-                        *book = Book::new(Asked::of(query, &self.settings));
+                        *book = Book::new(Asked::of(query, &self.settings), Pages::new());
                     } else {
                         inbox.unsubscribe(name);
                         self.outbox.forget(query);
@@ -109,7 +113,8 @@ impl Core {
             self.queue(name);
         }
         for query in missing.queries {
-            let book = Book::new(Asked::of(&query, &self.settings));
+            let pages = self.left.remove(&query).unwrap_or_default();
+            let book = Book::new(Asked::of(&query, &self.settings), pages);
             let name = self.add(Subject::Query(query, book), None);
             inbox.subscribe(&name);
         }
@@ -175,6 +180,17 @@ impl Core {
         for name in queries.collect::<Vec<_>>() {
             self.queue(name);
         }
+    }
+
+    /// What this session leaves of queries.
+    pub(super) fn leave(&self) -> BTreeMap<Arc<Query>, Pages> {
+        let mut left = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| !entry.ending) {
+            if let Subject::Query(query, book) = &entry.subject {
+                left.insert(Arc::clone(query), book.pages());
+            }
+        }
+        left
     }
 
     /// Writes what may be sent now. `clock` is milliseconds since 1970.

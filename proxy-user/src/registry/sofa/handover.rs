@@ -14,6 +14,7 @@ use super::core::{Core, Phase, Subject};
 use super::inbox::Inbox;
 use super::link::Stopped;
 use super::message::{Dialect, Registration, What};
+use super::page::Pages;
 use super::query::Asked;
 use crate::model::BackendAddr;
 use crate::registry::source::{Parcel, Publication, Query};
@@ -129,7 +130,7 @@ impl Received {
         }
         for item in &self.state.queries {
             let query = Arc::new(Query { service: item.service.clone(), options: item.options.clone() });
-            let book = Book::new(Asked::of(&query, &core.settings));
+            let book = Book::new(Asked::of(&query, &core.settings), Pages::new());
             inbox.subscribe(&item.regist_id);
             if !item.put(core, Subject::Query(query, book)) {
                 return false;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::message::{Answer, MODEL, Push, Registration, Segment, What};
+use super::budget::Budget;
+use super::message::{Answer, MAX_SEGMENTS, MODEL, Push, Registration, Segment, What};
 use crate::wire::hessian::{Document, Value, Writer, read};
 
 /// A registration's content.
@@ -92,11 +93,11 @@ pub(super) fn push(content: &[u8], received: Instant) -> Result<Push, String> {
     let root = document.root();
     let name = text(&document, root, "segment").unwrap_or_default();
     let zones = match document.field(root, "data") {
-        Some(data) => zones(&document, data),
+        Some(data) => zones(&document, data, &mut Budget::of(content.len())),
         None => Err("it has no data".to_owned()),
     };
     let version = number(&document, root, "version");
-    head(&document, vec![Segment { name, version, zones }], received)
+    head(&document, vec![Segment { name, version, zones }], false, received)
 }
 
 /// Reads a push of several data centres.
@@ -106,23 +107,26 @@ pub(super) fn multi_push(content: &[u8], received: Instant) -> Result<Push, Stri
         return Err(format!("a {class} in the place of a MultiReceivedData"));
     }
     let all = document.field(document.root(), "multiData").map(|all| document.pairs(all)).unwrap_or_default();
+    let mut budget = Budget::of(content.len());
     let segments = all.iter().map(|(name, segment)| {
         let zones = match document.field(segment, "unzipData") {
-            Some(data) if *data != Value::Null => zones(&document, data),
+            Some(data) if *data != Value::Null => zones(&document, data, &mut budget),
             _ => Err("it is packed, which weir has not offered".to_owned()),
         };
         let name = name.text().unwrap_or_default().to_owned();
         Segment { name, version: number(&document, segment, "version"), zones }
     });
-    head(&document, segments.collect(), received)
+    // One more than are taken, so that it is seen.
+    head(&document, segments.take(MAX_SEGMENTS + 1).collect(), true, received)
 }
 
-fn head(document: &Document, segments: Vec<Segment>, received: Instant) -> Result<Push, String> {
+fn head(document: &Document, segments: Vec<Segment>, whole: bool, received: Instant) -> Result<Push, String> {
     let root = document.root();
     let ids = document.field(root, "subscriberRegistIds").ok_or("it names no subscriber")?;
     let regist_ids =
         document.items(ids).iter().filter_map(|id| id.text()).map(str::to_owned).collect::<Vec<_>>();
-    Ok(Push { regist_ids, scope: text(document, root, "scope").unwrap_or_default(), segments, received })
+    let scope = text(document, root, "scope").unwrap_or_default();
+    Ok(Push { regist_ids, scope, segments, whole, received })
 }
 
 fn object(content: &[u8]) -> Result<(Document, String), String> {
@@ -133,18 +137,24 @@ fn object(content: &[u8]) -> Result<(Document, String), String> {
 }
 
 /// A map of zones: each a list of boxes, or an object that has the list.
-fn zones(document: &Document, data: &Value) -> Result<BTreeMap<String, Vec<String>>, String> {
-    let texts = |boxes: &Value| {
-        let list = document.field(boxes, "data").unwrap_or(boxes);
-        document.items(list).iter().map(|b| text(document, b, "data").unwrap_or_default()).collect()
-    };
-    let pairs = document.pairs(data).iter();
-    pairs
-        .map(|(zone, boxes)| match zone.text() {
-            Some(zone) => Ok((zone.to_owned(), texts(boxes))),
-            None => Err("a zone without a name".to_owned()),
-        })
-        .collect()
+fn zones(
+    document: &Document,
+    data: &Value,
+    budget: &mut Budget,
+) -> Result<BTreeMap<String, Vec<String>>, String> {
+    let mut zones = BTreeMap::new();
+    for (zone, boxes) in document.pairs(data) {
+        let zone = zone.text().ok_or("a zone without a name")?;
+        budget.text(zone)?;
+        let mut texts = Vec::new();
+        for item in document.items(document.field(boxes, "data").unwrap_or(boxes)) {
+            let text = document.field(item, "data").and_then(Value::text).unwrap_or_default();
+            budget.text(text)?;
+            texts.push(text.to_owned());
+        }
+        zones.insert(zone.to_owned(), texts);
+    }
+    Ok(zones)
 }
 
 fn text(document: &Document, object: &Value, name: &str) -> Option<String> {

@@ -7,7 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::message::{Push, Segment};
+use super::budget::MAX_ENTRIES;
+use super::message::{MAX_SEGMENTS, Push, Segment};
+use super::unpack::MAX_BODY;
 
 /// Between the link's thread and the session. Bounded by the number of subscriptions, whatever the server sends.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(super) struct Inbox {
 struct Inside {
     subscribed: HashSet<String>,
     mail: Mail,
+    /// Of the answers in the mail.
+    answer_bytes: usize,
 }
 
 /// Everything that has come since it was last looked at.
@@ -48,7 +52,27 @@ pub(super) enum End {
 pub(super) struct Pushed {
     pub(super) scope: String,
     pub(super) received: Instant,
+    /// Whether no other data centre has a push of its own.
+    pub(super) whole: bool,
     pub(super) segments: HashMap<String, Arc<Segment>>,
+}
+
+impl Pushed {
+    /// Where data centres are too much together, what has no room is kept as unreadable.
+    fn keep_within(&mut self) {
+        if self.segments.len() < 2 {
+            return;
+        }
+        let (mut count, mut bytes) = (0, 0);
+        for segment in self.segments.values_mut() {
+            let (more, more_bytes) = segment.size();
+            (count, bytes) = (count + more, bytes + more_bytes);
+            if count > MAX_ENTRIES || bytes > MAX_BODY {
+                let zones = Err(format!("its data centres have more than {MAX_ENTRIES} entries together"));
+                *segment = Arc::new(Segment { name: segment.name.clone(), version: segment.version, zones });
+            }
+        }
+    }
 }
 
 /// An answer as it came.
@@ -69,6 +93,7 @@ impl Inbox {
     pub(super) fn take(&self) -> Mail {
         let mut inside = self.lock();
         let ended = inside.mail.ended.clone();
+        inside.answer_bytes = 0;
         std::mem::replace(&mut inside.mail, Mail { ended, ..Mail::default() })
     }
 
@@ -88,15 +113,17 @@ impl Inbox {
     pub(super) fn push(&self, push: Push) {
         let segments: Vec<_> = push.segments.into_iter().map(Arc::new).collect();
         let mut inside = self.lock();
-        let Inside { subscribed, mail } = &mut *inside;
+        let Inside { subscribed, mail, .. } = &mut *inside;
         for id in push.regist_ids.iter().filter(|id| subscribed.contains(*id)) {
             let pushed = mail.pushes.entry(id.clone()).or_insert_with(|| Pushed {
                 scope: String::new(),
                 received: push.received,
+                whole: false,
                 segments: HashMap::new(),
             });
             pushed.scope.clone_from(&push.scope);
             pushed.received = push.received;
+            pushed.whole |= push.whole;
             for segment in &segments {
                 let room = pushed.segments.len() < MAX_SEGMENTS;
                 match pushed.segments.get_mut(&segment.name) {
@@ -111,6 +138,7 @@ impl Inbox {
                     None => mail.broken = Some(format!("more than {MAX_SEGMENTS} data centres")),
                 }
             }
+            pushed.keep_within();
         }
         drop(inside);
         self.bell.notify_one();
@@ -119,8 +147,10 @@ impl Inbox {
     /// Keeps an answer; says whether there was room for it.
     pub(super) fn answer(&self, reply: Reply) -> bool {
         let mut inside = self.lock();
-        let room = inside.mail.answers.len() < MAX_ANSWERS;
+        let bytes = inside.answer_bytes + reply.content.len();
+        let room = inside.mail.answers.len() < MAX_ANSWERS && bytes <= MAX_ANSWER_BYTES;
         if room {
+            inside.answer_bytes = bytes;
             inside.mail.answers.push_back(reply);
         }
         drop(inside);
@@ -145,5 +175,5 @@ impl Inbox {
     }
 }
 
-const MAX_SEGMENTS: usize = 64;
 const MAX_ANSWERS: usize = 4096;
+const MAX_ANSWER_BYTES: usize = 16 << 20;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::budget::MAX_ENTRIES;
+use super::unpack::MAX_BODY;
 use super::{hessian, protobuf};
 use crate::wire::bolt::{self, Head, Kind, Version};
 
@@ -61,6 +63,9 @@ pub(super) struct Push {
     pub(super) regist_ids: Vec<String>,
     pub(super) scope: String,
     pub(super) segments: Vec<Segment>,
+    /// Whether no other data centre has a push of its own. Version 6 answers a subscription with all data centres at once
+    /// that it has; version 5 with one after the other.
+    pub(super) whole: bool,
     /// When its last byte was read.
     pub(super) received: Instant,
 }
@@ -99,12 +104,21 @@ impl PushClass {
 
     /// Reads the push.
     pub(super) fn read(self, content: &[u8], received: Instant) -> Result<Push, String> {
-        match self {
+        let push = match self {
             Self::Data(Dialect::Protobuf) => protobuf::push(content, received),
             Self::Multi(Dialect::Protobuf) => protobuf::multi_push(content, received),
             Self::Data(Dialect::Hessian) => hessian::push(content, received),
             Self::Multi(Dialect::Hessian) => hessian::multi_push(content, received),
+        }?;
+        if push.segments.len() > MAX_SEGMENTS {
+            return Err(format!("more than {MAX_SEGMENTS} data centres"));
         }
+        // They are kept with each subscription.
+        let longest = push.segments.iter().map(|segment| segment.name.len()).max();
+        if longest.max(Some(push.scope.len())) > Some(MAX_NAME) {
+            return Err(format!("a data centre or scope with a name of more than {MAX_NAME} bytes"));
+        }
+        Ok(push)
     }
 
     fn dialect(self) -> Dialect {
@@ -182,16 +196,30 @@ fn frame(
 const PB: &str = "com.alipay.sofa.registry.common.model.client.pb.";
 /// Java package of the Hessian messages.
 pub(super) const MODEL: &str = "com.alipay.sofa.registry.core.model.";
+/// Most data centres.
+pub(super) const MAX_SEGMENTS: usize = 64;
+const MAX_NAME: usize = 256;
 /// How long the server may let a registration wait in its queue.
 const TIMEOUT_MS: i32 = 3000;
 
-/// For fuzzing: whatever is pushed, no panic.
+impl Segment {
+    /// Texts in it, and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let texts = self.zones.iter().flatten().flat_map(|(_, texts)| texts);
+        texts.fold((0, 0), |(count, bytes), text| (count + 1, bytes + text.len()))
+    }
+}
+
+/// For fuzzing: whatever is pushed, no panic, and no more of it than came.
 pub fn fuzz_push(data: &[u8]) {
     let now = Instant::now();
     for dialect in [Dialect::Protobuf, Dialect::Hessian] {
         for class in [PushClass::Data(dialect), PushClass::Multi(dialect)] {
             if let Ok(push) = class.read(data, now) {
                 assert!(push.regist_ids.len() <= data.len());
+                let sizes = push.segments.iter().map(Segment::size);
+                let (texts, bytes) = sizes.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+                assert!(texts <= MAX_ENTRIES && bytes <= data.len().max(MAX_BODY));
             }
         }
         drop(dialect.answer(data));

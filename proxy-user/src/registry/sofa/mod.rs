@@ -12,6 +12,7 @@
 
 mod answers;
 mod book;
+mod budget;
 mod core;
 pub mod generated;
 mod handover;
@@ -21,6 +22,7 @@ mod inbox;
 mod link;
 mod message;
 mod outbox;
+mod page;
 mod protobuf;
 mod query;
 mod servers;

@@ -12,7 +12,7 @@ enum Subject {
     Publication(Arc<Publication>),
 }
 
-/// In the order in which their subjects came; bounded by the number of subjects. All sets are whole, so the newest says all.
+/// In the order in which their subjects came; bounded by the number of subjects. A set is whole, or all that is known before one is, so the newest says all.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     order: VecDeque<Subject>,

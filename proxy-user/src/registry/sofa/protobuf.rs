@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use prost::Message;
 
+use super::budget::{Budget, DATA, MULTI};
 use super::generated as pb;
 use super::message::{Answer, Push, Registration, Segment, What};
 use super::unpack::{ACCEPTED, MAX_BODY, unpack};
@@ -52,22 +53,27 @@ pub(super) fn answer(content: &[u8]) -> Result<Answer, String> {
 
 /// Reads a push.
 pub(super) fn push(content: &[u8], received: Instant) -> Result<Push, String> {
+    let mut budget = Budget::of(content.len());
+    budget.message(content, &DATA)?;
     let data = pb::ReceivedData::decode(content).map_err(|error| error.to_string())?;
     let zones = if data.encoding.is_empty() {
         Ok(texts(data.data))
     } else {
-        unpack(&data.encoding, &data.body, data.origin_body_size).and_then(|body| zones(&body))
+        unpack(&data.encoding, &data.body, data.origin_body_size).and_then(|body| zones(&body, &mut budget))
     };
     Ok(Push {
         regist_ids: data.subscriber_regist_ids,
         scope: data.scope,
         segments: vec![Segment { name: data.segment, version: data.version, zones }],
+        whole: true,
         received,
     })
 }
 
 /// Reads a push of several data centres.
 pub(super) fn multi_push(content: &[u8], received: Instant) -> Result<Push, String> {
+    let mut budget = Budget::of(content.len());
+    budget.message(content, &MULTI)?;
     let data = pb::MultiReceivedData::decode(content).map_err(|error| error.to_string())?;
     // Together no more than one push may unpack to.
     let mut left = MAX_BODY;
@@ -79,7 +85,7 @@ pub(super) fn multi_push(content: &[u8], received: Instant) -> Result<Push, Stri
             unpack(&segment.encoding, &segment.zip_data, i32::try_from(left).unwrap_or(i32::MAX)).and_then(
                 |body| {
                     left = left.saturating_sub(body.len());
-                    zones(&body)
+                    zones(&body, &mut budget)
                 },
             )
         };
@@ -89,11 +95,13 @@ pub(super) fn multi_push(content: &[u8], received: Instant) -> Result<Push, Stri
         segments: segments.collect(),
         regist_ids: data.subscriber_regist_ids,
         scope: data.scope,
+        whole: true,
         received,
     })
 }
 
-fn zones(body: &[u8]) -> Result<BTreeMap<String, Vec<String>>, String> {
+fn zones(body: &[u8], budget: &mut Budget) -> Result<BTreeMap<String, Vec<String>>, String> {
+    budget.message(body, &DATA)?;
     pb::ReceivedDataBody::decode(body).map(|body| texts(body.data)).map_err(|error| error.to_string())
 }
 

@@ -13,9 +13,12 @@ use super::core::{Core, Subject};
 use super::handover::{Received, pack, unpack};
 use super::inbox::{End, Mail};
 use super::link::Link;
+use super::page::Pages;
 use super::servers::Servers;
 use super::settings::Settings;
-use crate::registry::source::{Client, Ended, Event, Order, Parcel, Publication, Session, SessionError};
+use crate::registry::source::{
+    Client, Ended, Event, Order, Parcel, Publication, Query, Session, SessionError,
+};
 
 /// What outlives a session.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct SofaClient {
     /// VIPs whose end nobody has been told yet.
     published: BTreeSet<Arc<Publication>>,
     parcel: Option<Parcel>,
+    /// What the last session knew of data centres: the next hears of them one by one.
+    left: BTreeMap<Arc<Query>, Pages>,
 }
 
 /// A session that runs.
@@ -43,11 +48,11 @@ impl SofaClient {
     pub(super) fn new(settings: Settings, parcel: Option<Parcel>) -> Self {
         let settings = Arc::new(settings);
         let servers = Servers::new(Arc::clone(&settings));
-        Self { settings, servers, failed: None, published: BTreeSet::new(), parcel }
+        Self { settings, servers, failed: None, published: BTreeSet::new(), parcel, left: BTreeMap::new() }
     }
 
     async fn run(&mut self, session: &mut Session) -> Result<Ended, SessionError> {
-        let mut order = *session.order.borrow_and_update();
+        let order = *session.order.borrow_and_update();
         if order == Order::HandOver {
             return Ok(Ended::HandedOver(self.parcel.take()));
         }
@@ -56,6 +61,7 @@ impl SofaClient {
             ended = called_off(session) => return Ok(ended),
         };
         self.failed = Some(running.peer);
+        running.core.left = std::mem::take(&mut self.left);
         running.core.outbox.put(Event::Connected { peer: running.peer.to_string() });
         let wanted = Arc::clone(&session.wanted.borrow_and_update());
         running.core.want(&wanted, running.link.inbox());
@@ -69,6 +75,21 @@ impl SofaClient {
             stays
         });
 
+        let ended = self.serve(&mut running, session, order).await;
+        self.left = running.core.leave();
+        match ended? {
+            Some(ended) => Ok(ended),
+            None => Ok(Ended::HandedOver(running.hand_over().await)),
+        }
+    }
+
+    /// Serves a session to its end; none if it is to be handed over.
+    async fn serve(
+        &mut self,
+        running: &mut Running,
+        session: &mut Session,
+        mut order: Order,
+    ) -> Result<Option<Ended>, SessionError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut refresh = std::pin::pin!(self.servers.clone().keep_fresh());
@@ -77,18 +98,18 @@ impl SofaClient {
             tokio::select! {
                 changed = session.wanted.changed() => {
                     if changed.is_err() {
-                        return Ok(Ended::Unwanted);
+                        return Ok(Some(Ended::Unwanted));
                     }
                     let wanted = Arc::clone(&session.wanted.borrow_and_update());
                     running.core.want(&wanted, running.link.inbox());
                 }
                 changed = session.order.changed() => {
                     if changed.is_err() {
-                        return Ok(Ended::Unwanted);
+                        return Ok(Some(Ended::Unwanted));
                     }
                     let now = *session.order.borrow_and_update();
                     match now {
-                        Order::HandOver => return Ok(Ended::HandedOver(running.hand_over().await)),
+                        Order::HandOver => return Ok(None),
                         Order::Resync(_) if now != order => running.core.resync(),
                         Order::Resync(_) | Order::Run => {}
                     }
@@ -99,9 +120,9 @@ impl SofaClient {
                         self.published.note(&event);
                         room.send(event);
                     },
-                    Err(_) => return Ok(Ended::Unwanted),
+                    Err(_) => return Ok(Some(Ended::Unwanted)),
                 },
-                () = session.events.closed() => return Ok(Ended::Unwanted),
+                () = session.events.closed() => return Ok(Some(Ended::Unwanted)),
                 () = running.link.inbox().wait() => running.read()?,
                 _ = tick.tick() => running.core.tick(Instant::now(), clock(), &mut running.frames)?,
                 () = &mut refresh => {}

@@ -95,6 +95,21 @@ impl Deref for Settings {
     }
 }
 
+impl Settings {
+    /// Whether nothing but times differs: a connection that was made with the one is as good with the other.
+    #[must_use]
+    pub fn differ_in_times(&self, other: &Self) -> bool {
+        let what = |own: &Self| {
+            let own = &*own.0;
+            (
+                (own.sources.clone(), own.addresses.clone(), own.zone.clone(), own.group.clone()),
+                (own.instance.clone(), own.app.clone(), own.attributes.clone(), own.attribute_files.clone()),
+            )
+        };
+        what(self) == what(other) && self.scope == other.scope
+    }
+}
+
 impl Raw {
     /// Checks the settings. Files are named from `dir`; none is read yet.
     ///

@@ -1,4 +1,4 @@
-//! Bytes to values. Every value takes at least a byte of the input, so what is kept is bounded by it.
+//! Bytes to values. Every value takes at least a byte of the input, and there are not too many, so what is kept is bounded by it.
 
 use std::rc::Rc;
 
@@ -64,10 +64,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn value(&mut self) -> Result<Value, HessianError> {
-        self.values += 1;
-        if self.values > MAX_VALUES {
-            return Err(HessianError::Many);
-        }
+        self.count()?;
         let at = self.at;
         let tag = self.byte()?;
         Ok(match tag {
@@ -101,6 +98,11 @@ impl<'a> Reader<'a> {
             b'V' | b'v' | b'M' | b'O' | b'o' => self.deeper(tag)?,
             _ => return Err(HessianError::Tag { tag, at, what: "value" }),
         })
+    }
+
+    fn count(&mut self) -> Result<(), HessianError> {
+        self.values += 1;
+        if self.values > MAX_VALUES { Err(HessianError::Many) } else { Ok(()) }
     }
 
     fn deeper(&mut self, tag: u8) -> Result<Value, HessianError> {
@@ -166,7 +168,11 @@ impl<'a> Reader<'a> {
         let name = self.units(usize::try_from(length).map_err(|_| HessianError::Range("length"))?)?;
         let count = self.int("number of fields")?;
         let mut fields = Vec::new();
+        if !(0..=MAX_FIELDS).contains(&count) {
+            return Err(HessianError::Range("number of fields"));
+        }
         for _ in 0..count {
+            self.count()?;
             let tag = self.byte()?;
             fields.push(self.text_of(tag)?);
         }
@@ -334,4 +340,7 @@ fn text(units: &[u16]) -> String {
 }
 
 const MAX_DEPTH: usize = 64;
-const MAX_VALUES: usize = 2_000_000;
+/// A value of one byte may take two hundred of memory. 100,000 endpoints have 200,000 values.
+const MAX_VALUES: usize = 500_000;
+/// They are looked for by name.
+const MAX_FIELDS: i32 = 1_000;

@@ -242,3 +242,44 @@ fn a_second_source_that_had_them_confirms_at_once_and_one_that_never_had_them_do
     bench.reset("a", hosts([]));
     assert_eq!((bench.flowing().len(), bench.why()), (5, Some(HoldReason::Share)));
 }
+
+#[test]
+fn sets_of_what_can_never_be_a_backend_are_empty_and_confirm_nothing() {
+    let mut bench = Bench::new(spec(&["a", "b"]));
+    bench.reset("a", hosts(1..=10));
+    bench.reset("b", hosts(1..=10));
+    let vip = Endpoint { addr: "198.51.100.10:80".parse().unwrap(), ..endpoint(1, None) };
+    bench.reset("a", set(vec![vip.clone()]));
+    bench.reset("b", set(vec![vip]));
+    assert_eq!((bench.flowing().len(), bench.why()), (10, Some(HoldReason::Minimum)));
+    assert_eq!(bench.knowledge(), [Knowledge::Empty, Knowledge::Empty]);
+}
+
+#[test]
+fn what_came_within_the_interval_makes_no_removal_small() {
+    let mut bench = Bench::new(spec(&["a"]));
+    bench.reset("a", hosts(1..=10));
+    bench.pass(100);
+    bench.reset("a", hosts(1..=30));
+    bench.pass(1);
+    bench.reset("a", hosts(11..=30));
+    assert_eq!((bench.flowing().len(), bench.why()), (30, Some(HoldReason::Share)), "10 of 10, not of 30");
+    bench.pass(60);
+    assert_eq!((bench.flowing().len(), bench.hold()), (20, None));
+
+    // One by one is no way around it.
+    bench.reset("a", hosts(11..=100));
+    for first in 12..=30 {
+        bench.pass(1);
+        bench.reset("a", hosts(first..=100));
+    }
+    assert_eq!(bench.why(), Some(HoldReason::Share));
+    assert_eq!(bench.flowing().iter().filter(|host| **host <= 30).count(), 10, "half of the twenty");
+    // What has just come may go as before.
+    let mut bench = Bench::new(spec(&["a"]));
+    bench.reset("a", hosts(1..=4));
+    bench.pass(100);
+    bench.reset("a", hosts(1..=5));
+    bench.reset("a", hosts(1..=4));
+    assert_eq!((bench.flowing().len(), bench.hold()), (4, None));
+}

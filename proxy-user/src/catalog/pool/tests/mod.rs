@@ -5,6 +5,7 @@ mod guards;
 mod health;
 mod model;
 mod sources;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,7 +181,7 @@ impl Bench {
 
 pub(super) fn host(addr: &BackendAddr) -> u16 {
     match addr.addr {
-        std::net::IpAddr::V4(v4) => u16::from_be_bytes([v4.octets()[2], v4.octets()[3]]),
-        std::net::IpAddr::V6(_) => panic!("not of this test"),
+        IpAddr::V4(v4) => u16::from_be_bytes([v4.octets()[2], v4.octets()[3]]),
+        IpAddr::V6(_) => panic!("not of this test"),
     }
 }

@@ -88,6 +88,9 @@ fn what_can_never_be_a_backend_is_refused_with_a_reason_and_lets_no_guard_go() {
         })
         .collect();
     assert_eq!(refused.len(), 5);
+    let status = bench.web().sources[0].clone();
+    assert_eq!((status.endpoints, status.rejected, status.examples.len()), (1, 5, 5), "{status:?}");
+    assert!(status.examples.iter().any(|one| one.text == "127.0.0.1:80" && one.why.contains("loopback")));
     bench.guard(|discovery| {
         discovery.guard.allow = vec!["127.0.0.0/8".parse().unwrap(), "198.51.100.0/24".parse().unwrap()]
     });
@@ -151,13 +154,16 @@ fn the_own_zone_comes_first() {
 }
 
 #[test]
-fn what_the_operator_takes_away_is_not_guarded() {
+fn what_the_operator_takes_away_goes_through_the_guards() {
     let mut bench = Bench::new(spec(&["a", "b"]));
     bench.reset("a", hosts(1..=4));
     bench.reset("b", hosts([5]));
     bench.guard(|discovery| {
         discovery.sources.remove(0);
     });
+    assert_eq!((bench.flowing().len(), bench.why()), (5, Some(HoldReason::Share)));
+    assert_eq!(bench.web().candidates[&addr(1)].sources, [Arc::from("b")]);
+    bench.pool.accept("web", bench.now).unwrap();
     assert_eq!((bench.flowing(), bench.leaving().len(), bench.hold()), (vec![5], 4, None));
     assert!(bench.pool.wanted("a").queries.is_empty() && bench.pool.wanted("b").queries.len() == 1);
     assert_eq!(bench.pool.remembered().len(), 1);
@@ -180,4 +186,88 @@ fn what_has_not_changed_is_shared_and_what_was_read_is_measured_once() {
     let texts: Vec<_> = bench.pool.take_changes().iter().map(|change| change.what.to_string()).collect();
     assert!(texts.contains(&"1 backend found: 10.0.0.1:80".to_owned()), "{texts:?}");
     assert!(texts.contains(&"registry a, \"web\": 1 endpoint known".to_owned()), "{texts:?}");
+}
+
+#[test]
+fn an_address_that_becomes_the_hosts_own_is_no_backend_until_it_is_gone() {
+    let mut bench = Bench::new(spec(&["a"]));
+    bench.reset("a", hosts([1, 2]));
+    for (own, flowing) in [(vec![addr(2).addr], vec![1]), (vec![], vec![1, 2])] {
+        bench.pool.set_own(own.into_iter().collect());
+        bench.pass(0);
+        assert_eq!(bench.flowing(), flowing);
+    }
+}
+
+#[test]
+fn the_cap_of_a_service_is_its_own_and_counts_at_once() {
+    let mut bench = Bench::new(spec(&["a"]));
+    let mut small = spec(&["a"]);
+    let discovery = (**small.discovery.as_ref().unwrap()).clone();
+    let guard = Guard { max_endpoints: 4, ..Guard::default() };
+    small.discovery = Some(Arc::new(Discovery { guard, ..discovery }));
+    bench.setup.services.insert("small".into(), small);
+    bench.change(|_| {});
+    bench.reset("a", hosts(1..=5));
+    let small = bench.pool.snapshot().services["small"].clone();
+    assert!(small.candidates.is_empty());
+    assert!(
+        matches!(&small.sources[0].state, Knowledge::Unknown { why, .. } if why.contains("max_endpoints = 4"))
+    );
+    assert_eq!((bench.flowing().len(), bench.knowledge()), (5, vec![Knowledge::Known]));
+
+    bench.guard(|discovery| discovery.guard.max_endpoints = 3);
+    assert!(
+        matches!(&bench.knowledge()[..], [Knowledge::Unknown { why, .. }] if why.contains("max_endpoints = 3"))
+    );
+    bench.reset("a", hosts([1, 2, 3, 6]));
+    bench.pass(100_000);
+    assert_eq!(bench.flowing(), [1, 2, 3, 4, 5], "not taken over, and nothing removed");
+    bench.reset("a", hosts(1..=3));
+    assert_eq!((bench.flowing(), bench.knowledge()), (vec![1, 2, 3], vec![Knowledge::Known]));
+}
+
+#[test]
+fn a_change_on_top_of_a_refused_set_asks_for_a_whole_one() {
+    let mut bench = Bench::new(spec(&["a"]));
+    let asked = |bench: &mut Bench| !bench.pool.take_resyncs().is_empty();
+    let garbage = || {
+        let rejected = vec![Rejected { text: "x".into(), why: "no address".into() }];
+        Set { rejected, rejected_count: 1, ..hosts([]) }
+    };
+    let add = |host| Report::Event(Event::Add { query: query(), set: hosts([host]) });
+    bench.tell("a", add(9));
+    bench.reset("a", garbage());
+    assert!(!asked(&mut bench), "a refused set by itself would only come again");
+    bench.tell("a", add(1));
+    assert!(asked(&mut bench) && !asked(&mut bench));
+    bench.reset("a", garbage());
+    bench.tell("a", add(2));
+    assert!(!asked(&mut bench), "not that often");
+    bench.pass(10);
+    assert!(asked(&mut bench));
+    bench.reset("a", hosts([1, 2]));
+    bench.tell("a", add(3));
+    bench.pass(100);
+    assert!(!asked(&mut bench) && bench.knowledge() == [Knowledge::Known]);
+
+    // Above the cap, and below it again.
+    bench.guard(|discovery| discovery.guard.max_endpoints = 3);
+    bench.tell("a", add(4));
+    assert!(!asked(&mut bench));
+    let remove =
+        Event::Remove { query: query(), addrs: vec![addr(4)], version: None, received: Instant::now() };
+    bench.tell("a", Report::Event(remove));
+    assert!(asked(&mut bench));
+    bench.reset("a", hosts(1..=5));
+    bench.pass(100);
+    assert!(!asked(&mut bench));
+    bench.guard(|discovery| discovery.guard.max_endpoints = 5);
+    assert!(asked(&mut bench), "a larger cap");
+    // A new session brings a whole set by itself.
+    bench.reset("a", hosts(1..=6));
+    bench.lose("a");
+    bench.tell("a", add(1));
+    bench.pass(100);
+    assert!(!asked(&mut bench));
 }

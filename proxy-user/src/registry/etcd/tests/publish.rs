@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::peer::Peer;
 use super::rig::{Rig, query};
 use crate::model::BackendAddr;
@@ -52,4 +54,34 @@ async fn registered_kept_and_withdrawn() {
     let mut rig = Rig::begin(&settings, &[&vips]);
     rig.ports(&vips, &[1]).await;
     rig.ports(&vips, &[]).await;
+}
+
+/// A cluster that is out of space grants no lease and takes no key.
+#[tokio::test]
+async fn a_server_that_takes_no_registration_is_still_followed() {
+    let Some(peer) = Peer::start() else { return };
+    let (web, one) = (query("/web", &[]), publication(1));
+    peer.put("/web/a", "10.0.0.1:1", None);
+    let alarm = |action: &str| {
+        peer.call("maintenance/alarm", &json!({ "action": action, "memberID": "0", "alarm": "NOSPACE" }));
+    };
+    alarm("ACTIVATE");
+    let mut rig = Rig::begin(&peer.settings("http", "lease = '5s'"), &[&web]);
+    rig.want(&[&web], &[&one]);
+    rig.ports(&web, &[1]).await;
+    while rig.registered.is_empty() {
+        rig.event().await;
+    }
+    assert!(
+        matches!(&rig.registered[0], (_, Some(Err(why))) if why.contains("space")),
+        "{:?}",
+        rig.registered
+    );
+    peer.delete("/web/a");
+    rig.ports(&web, &[]).await;
+    alarm("DEACTIVATE");
+    while !matches!(rig.registered.last(), Some((_, Some(Ok(()))))) {
+        rig.event().await;
+    }
+    assert!(peer.value("/vips/192.0.2.10:1").is_some());
 }

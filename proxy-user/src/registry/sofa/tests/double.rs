@@ -141,10 +141,15 @@ pub(super) fn answer(got: &Got, success: bool, message: &str) -> Vec<u8> {
 
 /// A push as a server of version 6 writes it, its codec byte included.
 pub(super) fn push(id: u32, regist_id: &str, version: i64, texts: &[&str]) -> Vec<u8> {
+    push_of("dc", id, regist_id, version, texts)
+}
+
+/// The same of a data centre.
+pub(super) fn push_of(segment: &str, id: u32, regist_id: &str, version: i64, texts: &[&str]) -> Vec<u8> {
     let boxes = texts.iter().map(|text| pb::DataBox { data: (*text).to_owned() }).collect();
     let content = pb::ReceivedData {
         scope: "global".to_owned(),
-        segment: "dc".to_owned(),
+        segment: segment.to_owned(),
         subscriber_regist_ids: vec![regist_id.to_owned()],
         data: [("ZONE".to_owned(), pb::DataBoxes { data: boxes })].into(),
         version,
@@ -175,13 +180,25 @@ pub(super) struct Running {
 }
 
 pub(super) fn run(settings: &Settings, parcel: Option<Parcel>, wanted: Wanted) -> Running {
+    run_again(settings, parcel, wanted, 0)
+}
+
+/// A client that begins another session after each of so many that fail.
+pub(super) fn run_again(settings: &Settings, parcel: Option<Parcel>, wanted: Wanted, more: usize) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut client = super::super::client(settings, parcel);
     let (wanted, wanted_end) = watch::channel(Arc::new(wanted));
     let (order, order_end) = watch::channel(Order::Run);
     let (sender, events) = mpsc::channel(1);
     let mut session = Session { wanted: wanted_end, order: order_end, events: sender };
-    let task = runtime.spawn(async move { client.session(&mut session).await });
+    let task = runtime.spawn(async move {
+        for _ in 0..more {
+            if let Ok(ended) = client.session(&mut session).await {
+                return Ok(ended);
+            }
+        }
+        client.session(&mut session).await
+    });
     Running { runtime, wanted, order, events, task }
 }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::book::{Book, News};
+use super::super::book::{ABSENT, Book, NOTHING, News, SETTLED};
 use super::super::inbox::{Inbox, Pushed};
 use super::super::message::{Push, Segment};
 use super::super::query::Asked;
 use super::super::settings::{Raw, Settings};
-use crate::registry::source::Query;
+use crate::registry::source::{Query, Set};
 
 fn settings() -> Settings {
     toml::from_str::<Raw>("servers = [\"10.0.0.1\"]").unwrap().check("/".as_ref()).unwrap()
@@ -17,7 +17,7 @@ fn settings() -> Settings {
 
 fn book(options: &[(&str, &str)]) -> Book {
     let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Book::new(Asked::of(&Query { service: "svc".to_owned(), options }, &settings()))
+    Book::new(Asked::of(&Query { service: "svc".to_owned(), options }, &settings()), Default::default())
 }
 
 fn segment(name: &str, version: i64, texts: &[&str]) -> Segment {
@@ -27,18 +27,24 @@ fn segment(name: &str, version: i64, texts: &[&str]) -> Segment {
 
 fn pushed(scope: &str, segments: Vec<Segment>) -> Pushed {
     let segments: HashMap<_, _> = segments.into_iter().map(|s| (s.name.clone(), Arc::new(s))).collect();
-    Pushed { scope: scope.to_owned(), received: Instant::now(), segments }
+    Pushed { scope: scope.to_owned(), received: Instant::now(), whole: true, segments }
 }
 
 /// The set's addresses, `?` and why for unknown, nothing for nothing new.
 fn read(book: &mut Book, segments: Vec<Segment>) -> String {
-    match book.read(&pushed("global", segments)) {
+    said(book.read(&pushed("global", segments)))
+}
+
+fn said(news: Option<News>) -> String {
+    let list = |set: Set| {
+        let list: Vec<_> = set.endpoints.iter().map(|e| e.addr.addr.to_string()).collect();
+        list.join(" ")
+    };
+    match news {
         None => "nothing".to_owned(),
         Some(News::Unknown(why)) => format!("? {why}"),
-        Some(News::Set(set)) => {
-            let list: Vec<_> = set.endpoints.iter().map(|e| e.addr.addr.to_string()).collect();
-            format!("[{}]", list.join(" "))
-        }
+        Some(News::Set(set)) => format!("[{}]", list(set)),
+        Some(News::Part(set)) => format!("+{}", list(set)),
     }
 }
 
@@ -82,8 +88,6 @@ fn data_centres_are_kept_apart() {
     // What is unknown of one is what was last known of it.
     assert_eq!(read(&mut book, vec![segment("b", 1, &[])]), "[10.0.0.3 10.0.0.2]");
     assert!(read(&mut book, vec![segment("a", 1, &[])]).starts_with('?'));
-    book.ask_anew();
-    assert_eq!(read(&mut book, vec![segment("a", 7, &["10.0.0.4:1"])]), "[10.0.0.4]", "b is no longer there");
 
     let mut one = super::knowledge::book(&[("data_center", "b")]);
     let both = vec![segment("a", 5, &["10.0.0.1:1"]), segment("b", 9, &["10.0.0.2:1"])];
@@ -91,6 +95,88 @@ fn data_centres_are_kept_apart() {
     let mut none = super::knowledge::book(&[("data_center", "c")]);
     let both = vec![segment("a", 5, &["10.0.0.1:1"])];
     assert_eq!(read(&mut none, both), "? no data centre that was asked for; there are: a");
+}
+
+/// As version 5 pushes: data centres one by one.
+fn one(book: &mut Book, name: &str, version: i64, texts: &[&str]) -> String {
+    said(book.read(&Pushed { whole: false, ..pushed("global", vec![segment(name, version, texts)]) }))
+}
+
+#[test]
+fn a_data_centre_that_has_not_spoken_yet_is_not_gone() {
+    let mut book = book(&[]);
+    let both = vec![segment("a", 5, &["10.0.0.1:1"]), segment("b", 9, &["10.0.0.2:1"])];
+    assert_eq!(read(&mut book, both), "[10.0.0.1 10.0.0.2]");
+    // Asked again, and answered one by one.
+    book.ask_anew();
+    assert_eq!(one(&mut book, "a", 7, &["10.0.0.4:1"]), "[10.0.0.4 10.0.0.2]");
+    assert_eq!(one(&mut book, "b", 9, &["10.0.0.2:1"]), "[10.0.0.4 10.0.0.2]", "the same, and heard of");
+    assert_eq!(one(&mut book, "b", 9, &["10.0.0.3:1"]), "nothing");
+    // In a new session the same, with whatever version; and one that has lost its data keeps them.
+    let asked = || Asked::of(&Query { service: "svc".to_owned(), options: BTreeMap::new() }, &settings());
+    let mut next = Book::new(asked(), book.pages());
+    assert_eq!(one(&mut next, "b", 1, &[]), format!("? {NOTHING}"));
+    assert_eq!(one(&mut next, "a", 2, &["10.0.0.1:1"]), "[10.0.0.1 10.0.0.2]");
+    // A first answer that is empty is not believed at once.
+    let mut next = Book::new(asked(), next.pages());
+    assert_eq!(one(&mut next, "b", 10, &["10.0.0.2:1"]), "[10.0.0.1 10.0.0.2]");
+    assert_eq!(one(&mut next, "a", 8, &[]), "[10.0.0.1 10.0.0.2]");
+    assert_eq!(one(&mut next, "a", 9, &[]), "[10.0.0.2]");
+}
+
+#[test]
+fn a_data_centre_that_stays_silent_ends_after_its_time() {
+    let mut book = book(&[]);
+    let both = vec![segment("a", 5, &["10.0.0.1:1"]), segment("b", 9, &["10.0.0.2:1"])];
+    read(&mut book, both);
+    book.ask_anew();
+    assert_eq!(
+        said(book.tick(Instant::now() + 9 * ABSENT)),
+        "nothing",
+        "while nobody speaks it counts no time"
+    );
+    let begin = Instant::now();
+    assert_eq!(one(&mut book, "a", 5, &["10.0.0.1:1"]), "[10.0.0.1 10.0.0.2]");
+    assert_eq!(said(book.tick(begin + ABSENT / 2)), "nothing");
+    assert_eq!(said(book.tick(begin + 2 * ABSENT)), "[10.0.0.1]");
+    assert_eq!(said(book.tick(begin + 3 * ABSENT)), "nothing");
+}
+
+#[test]
+fn the_first_of_several_pushes_is_a_part() {
+    let mut book = book(&[]);
+    let begin = Instant::now();
+    assert_eq!(one(&mut book, "a", 5, &["10.0.0.1:1"]), "+10.0.0.1");
+    assert_eq!(said(book.tick(begin)), "nothing");
+    assert_eq!(one(&mut book, "b", 5, &["10.0.0.2:1"]), "+10.0.0.1 10.0.0.2");
+    assert_eq!(said(book.tick(begin + 2 * SETTLED)), "[10.0.0.1 10.0.0.2]");
+    assert_eq!(said(book.tick(begin + 3 * SETTLED)), "nothing");
+    assert_eq!(one(&mut book, "b", 6, &["10.0.0.3:1"]), "[10.0.0.1 10.0.0.3]");
+    let mut torn = super::knowledge::book(&[]);
+    let broken = Segment { zones: Err("torn".to_owned()), ..segment("a", 7, &[]) };
+    assert_eq!(read(&mut torn, vec![broken]), "? a push cannot be read: torn");
+    assert_eq!(one(&mut torn, "b", 5, &["10.0.0.2:1"]), "? a push cannot be read: torn", "a is not known");
+    assert_eq!(one(&mut torn, "a", 7, &["10.0.0.1:1"]), "[10.0.0.1 10.0.0.2]");
+    let mut none = super::knowledge::book(&[]);
+    assert_eq!(one(&mut none, "a", 1, &[]), format!("? {NOTHING}"));
+    assert_eq!(said(none.tick(begin + 2 * SETTLED)), format!("? {NOTHING}"));
+    assert_eq!(said(none.tick(begin + 3 * SETTLED)), "nothing", "once");
+    let mut alone = super::knowledge::book(&[("data_center", "a")]);
+    assert_eq!(one(&mut alone, "a", 5, &["10.0.0.1:1"]), "[10.0.0.1]");
+}
+
+#[test]
+fn too_much_is_refused_and_not_kept() {
+    let texts: Vec<String> =
+        (0..70_000_u32).map(|n| format!("{}:80", std::net::Ipv4Addr::from_bits(n))).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut book = book(&[]);
+    assert!(read(&mut book, vec![segment("a", 5, &texts)]).starts_with('['));
+    assert!(read(&mut book, vec![segment("b", 5, &texts)]).starts_with("? more than 100000"));
+    assert!(book.pages()["b"].data.is_none());
+    // What is not known of one is not known of all, until there is room.
+    assert!(read(&mut book, vec![segment("a", 6, &["10.0.0.1:1"])]).starts_with("? more than 100000"));
+    assert_eq!(read(&mut book, vec![segment("b", 5, &["10.0.0.2:1"])]), "[10.0.0.1 10.0.0.2]");
 }
 
 #[test]
@@ -133,6 +219,7 @@ fn the_inbox_keeps_the_newest_of_what_is_subscribed() {
         regist_ids: ids.iter().map(ToString::to_string).collect(),
         scope: "global".to_owned(),
         segments: vec![segment("dc", version, &[])],
+        whole: true,
         received: Instant::now(),
     };
     for (version, ids) in [(5, &["r1", "r2"][..]), (9, &["r1"]), (7, &["r1", "stranger"])] {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::double::{Double, Got, Peer, Running, answer, publications, push, queries, request, run};
+use super::double::{
+    Double, Got, Peer, Running, answer, publications, push, push_of, queries, request, run, run_again,
+};
 use crate::registry::source::{Ended, Order, Parcel, SessionError, Wanted};
 use crate::wire::bolt::{self, Kind, Version, status};
 
@@ -286,5 +288,25 @@ fn what_was_handed_over_and_cannot_be_trusted_is_dropped() {
     match running.runtime.block_on(running.task).unwrap() {
         Ok(Ended::Unwanted) => {}
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn data_centres_of_the_session_before_stay_until_they_speak() {
+    let double = Double::new();
+    let mut running = run_again(&double.settings(), None, queries(&["a"]), 1);
+    for (pushes, want) in [(&[("x", 1), ("y", 2)][..], "a [1 2]"), (&[("x", 3)], "a [3 2]")] {
+        let mut peer = double.accept();
+        let got = peer.next();
+        peer.answer(&got, true, "ok");
+        assert_eq!(running.event(), "connected");
+        for (id, (segment, port)) in (1..).zip(pushes) {
+            let text = format!("10.0.0.1:{port}");
+            peer.send(&push_of(segment, id, &got.base().regist_id, 5, &[&text]));
+            peer.next();
+        }
+        // Two pushes are one event or two.
+        let first = running.event();
+        assert!(first == want || running.event() == want, "{first}");
     }
 }
