@@ -2,7 +2,12 @@
 
 mod acl;
 mod guard;
+mod header;
+mod l7;
+mod l7_speaks;
+mod matches;
 mod registry;
+mod route;
 mod service;
 mod settings;
 
