@@ -259,6 +259,7 @@ pub(super) struct RawService {
     /// Protocol of an `l7` service: `http1`, `bolt`, or `tcp` for bytes that nobody looks at. A list is what a
     /// connection's first bytes are held against, in this order; what is none of them is closed, or goes on as `tcp` if
     /// that stands last.
+    #[serde(default)]
     #[schemars(schema_with = "raw_l7::codec", extend("default" = "tcp"))]
     pub(super) codec: Option<At<TextOr<Vec<At<String>>>>>,
     /// All else that the L7 path does for an `l7` service.

@@ -2,6 +2,7 @@
 //!
 //! Everything is owned by values: when they are dropped, or the process dies, nothing is left behind.
 
+pub mod bolt;
 pub mod bulk;
 mod error;
 mod ethtool;
