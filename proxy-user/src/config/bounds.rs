@@ -61,6 +61,8 @@ pub(super) const L7_HOSTS: u32 = 1_024;
 pub(super) const L7_VIRTUAL_HOSTS: u32 = 1_024;
 /// Most routes of a virtual host.
 pub(super) const L7_ROUTES: u32 = 1_024;
+/// Most header changes of a route, of requests and of answers each.
+pub(super) const L7_CHANGES: usize = 32;
 /// Largest weight of a destination.
 pub(super) const L7_WEIGHT: u32 = 10_000;
 /// Largest `streams` of a pool.

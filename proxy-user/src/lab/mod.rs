@@ -13,6 +13,7 @@ mod namespace;
 mod port;
 mod route;
 mod server;
+pub mod talk;
 pub mod udp;
 
 use std::io::Write as _;

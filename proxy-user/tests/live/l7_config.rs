@@ -149,7 +149,10 @@ fn backends_learn_the_clients_address() {
             assert!(body.contains(&format!("\r\nx-forwarded-for: {client}\r\n")), "{body}");
             let body = seen(trusted, 80);
             assert!(body.contains(&format!("\r\nx-forwarded-for: 192.0.2.7, {trusted}\r\n")), "{body}");
-            let said = family.pick_text(&format!("for={client}"), &format!("for=\"[{client}]\""));
+            let said = match family {
+                Family::V4 => format!("for={client}"),
+                Family::V6 => format!("for=\"[{client}]\""),
+            };
             let body = seen(client, 81);
             assert!(body.contains(&format!("\r\nforwarded: {said}\r\n")), "{body}");
             assert!(!body.contains("192.0.2.7"), "what a stranger says is thrown away: {body}");
@@ -160,12 +163,6 @@ fn backends_learn_the_clients_address() {
             assert!(!seen(client, 83).contains(&client.to_string()));
         }
     });
-}
-
-impl Family {
-    fn pick_text<'a>(self, v4: &'a str, v6: &'a str) -> &'a str {
-        if self == Self::V4 { v4 } else { v6 }
-    }
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use proxy_user::lab::talk::{Answer, Talk};
 use proxy_user::lab::{Namespace, run_in, spawn_in};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::bed::Bed;
 use crate::traffic::PATIENCE;
@@ -33,15 +34,8 @@ impl Echo {
                 echo(stream.unwrap());
             }
         };
-        let thread = spawn_in(space, serve).unwrap();
-        Self { listener, stop, thread: Some(thread_of(thread)) }
+        Self { listener, stop, thread: Some(spawn_in(space, serve).unwrap()) }
     }
-}
-
-fn thread_of<T: Send + 'static>(
-    thread: JoinHandle<std::io::Result<T>>,
-) -> JoinHandle<std::io::Result<()>> {
-    std::thread::spawn(move || thread.join().unwrap().map(drop))
 }
 
 impl Drop for Echo {
@@ -89,59 +83,20 @@ fn proxied(seen: &[u8]) -> Option<(SocketAddr, SocketAddr, &[u8])> {
     Some((SocketAddr::new(from, port(ports)), SocketAddr::new(to, port(ports + 2)), &rest[end..]))
 }
 
-/// An answer to a request of HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
-}
-
-/// A client's connection that sees whole answers.
-pub(crate) struct Asker {
-    stream: TcpStream,
-}
+/// A client's connection.
+pub(crate) struct Asker(Talk);
 
 impl Bed {
     /// Connects from an address of the client's.
     pub(crate) fn asker(&self, from: IpAddr, to: SocketAddr) -> Asker {
-        let connect = || {
-            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
-            socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
-            socket.connect_timeout(&to.into(), PATIENCE).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            TcpStream::from(socket)
-        };
-        Asker { stream: run_in(&self.client, connect).unwrap() }
+        Asker(run_in(&self.client, || Talk::connect(to, Some(from), PATIENCE)).unwrap().unwrap())
     }
 }
 
 impl Asker {
     /// Sends a GET with these lines of head besides the first and `Host`, each with its end.
     pub(crate) fn ask(&mut self, path: &str, host: &str, lines: &str) -> Answer {
-        self.try_ask(path, host, lines).unwrap()
-    }
-
-    pub(crate) fn try_ask(&mut self, path: &str, host: &str, lines: &str) -> std::io::Result<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
-        self.stream.write_all(request.as_bytes())?;
-        let mut seen = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let text = String::from_utf8_lossy(&seen).into_owned();
-            if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let length = head.to_ascii_lowercase();
-                let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
-                if body.len() >= length.map_or(0, |digits| digits.trim().parse().unwrap()) {
-                    let status = head[9..12].parse().unwrap();
-                    return Ok(Answer { status, head: head.to_owned(), body: body.to_owned() });
-                }
-            }
-            match self.stream.read(&mut buffer)? {
-                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                length => seen.extend_from_slice(&buffer[..length]),
-            }
-        }
+        self.0.get(path, host, lines).unwrap()
     }
 
     /// As [`Self::ask`], for a number in the body.

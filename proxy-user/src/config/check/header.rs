@@ -6,7 +6,7 @@ use super::Checker;
 use crate::config::at::At;
 use crate::config::problem::Code;
 use crate::config::raw_route::RawEdits;
-use crate::l7::route::MOST_CHANGES;
+use crate::config::bounds::L7_CHANGES;
 use crate::l7::snapshot::HeaderChange;
 
 /// Longest name of a header, bytes.
@@ -55,9 +55,9 @@ impl Checker<'_> {
             let pair = self.editable(name).zip(self.header_value(&value.value, &value.span));
             changes.extend(pair.map(|(name, value)| HeaderChange::Add(name, value)));
         }
-        if changes.len() > MOST_CHANGES {
+        if changes.len() > L7_CHANGES {
             let message = format!("{} changes of headers are more than a route may have", changes.len());
-            let hint = format!("name at most {MOST_CHANGES}");
+            let hint = format!("name at most {L7_CHANGES}");
             self.report.error(Code::TooMany, message, hint, self.source.place(span.clone(), ""));
         }
         changes

@@ -244,7 +244,10 @@ impl Checker<'_> {
             if !speaks.requests {
                 self.no_effect("header", at.span.clone(), NO_REQUESTS);
             } else if all.trusted.is_empty() {
-                self.no_effect("header", at.span.clone(), "no peer is believed: `trusted` is empty");
+                let message = "`header` counts only from trusted peers, and there are none";
+                let hint = "add `trusted = [\"PREFIX\"]` with the hops that write it";
+                let place = self.source.place(at.span.clone(), "");
+                self.report.error(Code::NoEffect, message, hint, place);
             }
             access.header = self.header_name(at);
         }
