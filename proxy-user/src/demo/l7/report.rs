@@ -8,7 +8,7 @@ use super::traffic::{Asked, ByHop, HOP_REQUESTS, HTTP_CONNECTIONS, REQUESTS, RPC
 
 /// The counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Report {
+pub(in crate::demo) struct Report {
     /// Over HTTP, as the client counts.
     pub(super) http: Asked,
     /// Requests by backend, as the backends count.
