@@ -11,6 +11,8 @@ use crate::l7::codec::{self, Codec, Detection};
 pub(super) const HIGH: usize = 256 << 10;
 /// Below, it is again.
 pub(super) const LOW: usize = 64 << 10;
+/// Bytes read at once where only the first request of them goes on.
+const PIPELINE: usize = 32 << 10;
 /// Reads of one connection in a row.
 const READS: usize = 8;
 /// For a client to take the last of what it is sent, in microseconds.
@@ -73,6 +75,10 @@ impl Engine {
             if !client.wants_bytes() {
                 return;
             }
+            // Requests that come one after the other wait here: what is read of them at once is copied for each.
+            let most = if matches!(client.state, State::Idle) { PIPELINE } else { usize::MAX };
+            let most = most.min(scratch.len());
+            let Some(scratch) = scratch.get_mut(..most) else { return };
             match client.stream.gather(scratch, again, &mut self.buffers) {
                 Err(_) => {
                     self.client_lost(key);
