@@ -9,4 +9,4 @@ mod tests;
 
 pub use matches::Asking;
 pub(in crate::l7) use table::with_edits;
-pub use table::{Does, MOST_CHANGES, Taken, Target, VirtualHosts};
+pub use table::{Does, Taken, Target, VirtualHosts};

@@ -20,6 +20,7 @@ mod drain;
 mod engine;
 mod exchange;
 mod log;
+mod mirror;
 mod poll;
 mod retry;
 mod services;
