@@ -38,6 +38,7 @@ pub(super) const HEALTH_TIMEOUT: Span = Span { default: "2s", min: "10ms", max: 
 
 pub(super) const L7_CONNECT: Span = Span { default: "5s", min: "10ms", max: "5m" };
 pub(super) const L7_IDLE: Span = Span { default: "1h", min: "1s", max: "7d" };
+pub(super) const L7_HEAD: Span = Span { default: "30s", min: "100ms", max: "5m" };
 /// Without a default: no bound.
 pub(super) const L7_REQUEST: Span = Span { default: "", min: "1ms", max: "1d" };
 pub(super) const L7_SLOW_START: Span = Span { default: "0s", min: "0s", max: "1h" };

@@ -22,7 +22,7 @@ pub(super) struct RawL7Path {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawL7 {
     /// How a backend learns the client's address: by a PROXY protocol header of version 2 in front of the first byte
-    /// (`tcp`), by `X-Forwarded-For` or `Forwarded` (`http1`), or by the header `client_header` (`bolt`).
+    /// (`tcp`), by `X-Forwarded-For` or `Forwarded` (`http1`), or by the header `client_header` (`http1`, `bolt`).
     #[schemars(extend("default" = "none"))]
     pub(super) client_address: Option<At<RawClientAddress>>,
     /// Name of the header of `client_address = "header"`.
@@ -163,9 +163,12 @@ pub(super) struct RawL7Timeouts {
     /// A connection to a backend that does not come up.
     #[schemars(extend("default" = bounds::L7_CONNECT.default, "x-range" = bounds::L7_CONNECT.range()))]
     pub(super) connect: Option<At<String>>,
-    /// A connection on which nothing moves.
+    /// A connection on which nothing moves, also while a request is under way.
     #[schemars(extend("default" = bounds::L7_IDLE.default, "x-range" = bounds::L7_IDLE.range()))]
     pub(super) idle: Option<At<String>>,
+    /// A request's head, and the whole of a Bolt message, from its first byte.
+    #[schemars(extend("default" = bounds::L7_HEAD.default, "x-range" = bounds::L7_HEAD.range()))]
+    pub(super) head: Option<At<String>>,
     /// A request, from its first byte to its answer's last. Left out: no bound.
     #[schemars(extend("x-range" = bounds::L7_REQUEST.range()))]
     pub(super) request: Option<At<String>>,

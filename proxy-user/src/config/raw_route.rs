@@ -54,6 +54,8 @@ pub(super) struct RawRoute {
     pub(super) redirect: Option<At<RawRedirect>>,
     /// Answer here, without a backend (HTTP).
     pub(super) answer: Option<At<RawAnswer>>,
+    /// Who gets a copy of requests; the answers to copies are thrown away.
+    pub(super) mirror: Option<At<RawMirror>>,
     /// For the whole request. Left out: the service's `timeouts.request`.
     #[schemars(extend("x-range" = bounds::L7_REQUEST.range()))]
     pub(super) timeout: Option<At<String>>,
@@ -118,6 +120,21 @@ pub(super) struct RawRetry {
     /// How many retries for a hundred requests, of each worker and service; a few are always allowed.
     #[schemars(range(min = 0, max = 100), extend("default" = 20))]
     pub(super) budget: Option<At<i64>>,
+    /// HTTP statuses, 400 to 599, that count as no answer if the request may be sent twice. The last answer is passed on.
+    #[serde(default)]
+    #[schemars(inner(range(min = 400, max = 599)), length(max = 64))]
+    pub(super) statuses: Vec<At<i64>>,
+}
+
+/// Who gets a copy. It never delays a request nor fails one: where there is no connection for it at once, it is given up.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMirror {
+    /// Name of a service with `forward = "l7"`, of the same protocol.
+    pub(super) to: At<String>,
+    /// Of a hundred requests, so many are copied, exactly (of each worker).
+    #[schemars(range(min = 0, max = 100), extend("default" = 100))]
+    pub(super) percent: Option<At<i64>>,
 }
 
 /// Changes to headers, at most 32: first `remove`, then `set`, then `add`.

@@ -46,14 +46,15 @@ impl L7 {
         detected.chain(fallback).chain(only)
     }
 
-    /// Names of the services that its routes send requests to, as often as they do.
+    /// Names of the services that its routes send requests or copies to, as often as they do.
     pub fn destinations(&self) -> impl Iterator<Item = &str> {
-        let routes = self.hosts.iter().flat_map(|host| &host.routes);
-        let destinations = routes.filter_map(|route| match &route.action {
+        let routes = || self.hosts.iter().flat_map(|host| &host.routes);
+        let destinations = routes().filter_map(|route| match &route.action {
             Action::Forward(to) => Some(to),
             Action::Redirect { .. } | Action::Direct { .. } => None,
         });
-        destinations.flatten().map(|to| to.service.as_str())
+        let mirrors = routes().filter_map(|route| Some(route.mirror.as_ref()?.service.as_str()));
+        destinations.flatten().map(|to| to.service.as_str()).chain(mirrors)
     }
 }
 

@@ -68,9 +68,11 @@ fn endpoint((addr, backend): (&BackendAddr, &model::Backend)) -> Endpoint {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
-    use crate::config::{Flags, load_text};
+    use crate::config::{Flags, load, load_text};
+    use crate::l7::snapshot::{ClientAddress, TextMatch};
 
     fn desired(text: &str) -> Desired {
         let text = format!("version = 1\n[interface.eth0]\n{text}");
@@ -138,4 +140,33 @@ backends = ["10.9.0.1"]
         assert_eq!(ends, [(100, EndpointState::Active), (7, EndpointState::Draining)]);
         assert!(snapshot.routes.services.is_empty());
     }
+
+    #[test]
+    fn the_example_means_what_it_says_and_workers_serve_by_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/l7.toml");
+        let loaded = load(Some(&path), &Flags::default()).unwrap();
+        let snapshot = snapshot(&loaded.desired.into_desired((1024, 2047), 1), 1);
+        assert_eq!(snapshot.check(), Ok(()));
+        let shop = &snapshot.services["shop"];
+        assert_eq!((shop.limits.connections, shop.limits.body_bytes), (Some(100_000), Some(10_485_760)));
+        assert_eq!((shop.timeouts.connect, shop.timeouts.request), (SECOND, Some(30 * SECOND)));
+        assert_eq!(shop.client_address, ClientAddress::XForwardedFor);
+        assert_eq!((shop.rules.slow_start, shop.rules.access_log), (30 * SECOND, 100));
+        assert_eq!(shop.rules.outlier.as_ref().map(|outlier| outlier.failures), Some(5));
+        assert_eq!(shop.rules.access.as_ref().map(|access| access.rules.len()), Some(1));
+        let hosts = &snapshot.routes.services["shop"];
+        assert_eq!(hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>(), ["status.example.com", "*"]);
+        let names: Vec<_> = hosts[1].routes.iter().map(|route| route.name.as_str()).collect();
+        assert_eq!(names, ["testers", "old-pages", "canary", "rest"]);
+        let canary = &hosts[1].routes[2];
+        assert_eq!(canary.matches.path, Some(TextMatch::Prefix("/cart".into())));
+        assert_eq!((canary.retry.tries, canary.retry.statuses.as_slice()), (1, &[502, 503][..]));
+        let mirror = hosts[1].routes[3].mirror.as_ref().map(|mirror| (mirror.service.as_str(), mirror.percent));
+        assert_eq!(mirror, Some(("shop-next", 1)));
+        let orders = &snapshot.services["orders"];
+        assert_eq!(orders.client_address, ClientAddress::Header("x-client-address".into()));
+        assert_eq!(snapshot.routes.services["orders"][0].routes[0].timeout, Some(60 * SECOND));
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
 }

@@ -63,7 +63,8 @@ impl Checker<'_> {
         changes
     }
 
-    fn editable(&mut self, at: &At<String>) -> Option<String> {
+    /// The name of a header that is not the protocol's own.
+    pub(super) fn editable(&mut self, at: &At<String>) -> Option<String> {
         let name = self.header_name(at)?;
         if OWN.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
             let message = format!("`{name}` is written by weir itself, as the protocol demands");

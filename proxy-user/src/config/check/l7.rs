@@ -1,10 +1,7 @@
-//! What the L7 path does for a service: codecs, bounds, times, balancing. Routes are in `route`.
+//! What the L7 path does for a service: codecs, bounds, times, balancing. Who may ask is in `access`, routes are in `route`.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::Checker;
 use super::guard::set;
@@ -13,9 +10,9 @@ use crate::config::at::At;
 use crate::config::bounds::{self, Span};
 use crate::config::problem::{Code, Locus};
 use crate::config::raw::RawService;
-use crate::config::raw_l7::{RawAccess, RawBalance, RawClientAddress, RawL7, RawOutlier, RawPool, RawVerdict};
+use crate::config::raw_l7::{RawBalance, RawClientAddress, RawL7, RawOutlier, RawPool};
 use crate::config::text_or::TextOr;
-use crate::l7::snapshot::{Access, AccessRule, Balance, ClientAddress, HashBy, Outlier, Pool};
+use crate::l7::snapshot::{Balance, ClientAddress, HashBy, Outlier, Pool};
 use crate::model::{Forward, L7};
 
 impl Checker<'_> {
@@ -98,12 +95,14 @@ impl Checker<'_> {
             (limits.and_then(|l| l.requests.as_ref()), limits.and_then(|l| l.pending.as_ref()));
         let body = limits.and_then(|limits| limits.body_bytes.as_ref());
         let request = raw.timeouts.as_ref().and_then(|times| times.request.as_ref());
+        let head = raw.timeouts.as_ref().and_then(|times| times.head.as_ref());
         let pool = raw.pool.as_ref();
         let idle = [
             needs(speaks.requests, "requests", span(requests).as_ref(), NO_REQUESTS),
             needs(speaks.requests, "pending", span(pending).as_ref(), NO_REQUESTS),
             needs(speaks.requests, "body_bytes", span(body).as_ref(), NO_REQUESTS),
             needs(speaks.requests, "request", request.map(|at| &at.span), NO_REQUESTS),
+            needs(speaks.requests, "head", head.map(|at| &at.span), NO_REQUESTS),
             needs(speaks.requests, "hash_header", raw.hash_header.as_ref().map(|at| &at.span), NO_REQUESTS),
             needs(
                 speaks.shared,
@@ -149,6 +148,7 @@ impl Checker<'_> {
         if let Some(times) = &raw.timeouts {
             self.duration(&mut l7.timeouts.connect, times.connect.as_ref(), bounds::L7_CONNECT);
             self.duration(&mut l7.timeouts.idle, times.idle.as_ref(), bounds::L7_IDLE);
+            self.duration(&mut l7.rules.head, times.head.as_ref(), bounds::L7_HEAD);
             l7.timeouts.request = self.time(times.request.as_ref(), bounds::L7_REQUEST);
         }
     }
@@ -224,60 +224,14 @@ impl Checker<'_> {
                     self.report.error(Code::WrongType, message, hint, place);
                     return ClientAddress::None;
                 };
-                let Some(header) = self.header_name(header) else { return ClientAddress::None };
-                (speaks.bolt, NO_BOLT, ClientAddress::Header(header))
+                let Some(header) = self.editable(header) else { return ClientAddress::None };
+                (speaks.requests, NO_REQUESTS, ClientAddress::Header(header))
             }
         };
         if !able {
             self.no_effect("client_address", at.span.clone(), why);
         }
         made
-    }
-
-    fn access(&mut self, raw: &RawAccess, all: &RawL7, speaks: Speaks, service: &str, l7: &mut L7) {
-        let mut access = Access { default_deny: raw.default == Some(RawVerdict::Deny), ..Access::default() };
-        set(&mut access.hops, raw.hops.as_ref());
-        if let Some(at) = raw.hops.as_ref().filter(|_| raw.header.is_none()) {
-            self.no_effect("hops", at.span.clone(), "without `header` the peer is the client");
-        }
-        if let Some(at) = &raw.header {
-            if !speaks.requests {
-                self.no_effect("header", at.span.clone(), NO_REQUESTS);
-            } else if all.trusted.is_empty() {
-                let message = "`header` counts only from trusted peers, and there are none";
-                let hint = "add `trusted = [\"PREFIX\"]` with the hops that write it";
-                let place = self.source.place(at.span.clone(), "");
-                self.report.error(Code::NoEffect, message, hint, place);
-            }
-            access.header = self.header_name(at);
-        }
-        for rule in &raw.rules {
-            let sources = self.prefixes(&rule.sources.value);
-            if rule.sources.value.is_empty() {
-                let message = "a rule without sources matches nobody";
-                let hint = "name prefixes, \"0.0.0.0/0\" and \"::/0\" for everybody";
-                let place = self.source.place(rule.sources.span.clone(), "");
-                self.report.error(Code::BadValue, message, hint, place);
-            }
-            access.rules.push(AccessRule { deny: rule.action == RawVerdict::Deny, sources });
-        }
-        for list in &raw.lists {
-            let locus = Locus::AccessList(service.to_owned(), list.value.clone());
-            if let Some(first) = self.out.spans.insert(locus, list.span.clone()) {
-                let message = format!("list `{}` is looked at twice", list.value);
-                self.twice(Code::Duplicate, message, &list.span, first);
-            }
-            l7.access_lists.insert(list.value.clone());
-        }
-        l7.rules.access = Some(access);
-    }
-
-    pub(super) fn prefixes(&mut self, texts: &[At<String>]) -> Vec<IpNet> {
-        let mut found = BTreeMap::new();
-        for text in texts {
-            self.entry(&text.value, &text.span, &mut found);
-        }
-        found.into_keys().collect()
     }
 
     /// A time that there may be none of.

@@ -1,5 +1,6 @@
 //! Raw form in, checked form out: every text parsed, every object in its place, each finding with its span.
 
+mod access;
 mod acl;
 mod guard;
 mod header;

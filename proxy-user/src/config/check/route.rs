@@ -12,9 +12,9 @@ use crate::config::at::At;
 use crate::config::bounds;
 use crate::config::problem::{Code, Locus};
 use crate::config::raw::RawService;
-use crate::config::raw_route::{RawAnswer, RawHost, RawRedirect, RawRoute};
+use crate::config::raw_route::{RawAnswer, RawHost, RawMirror, RawRedirect, RawRoute};
 use crate::config::text_or::TextOr;
-use crate::l7::snapshot::{Action, Destination, Retry, Route, VirtualHost};
+use crate::l7::snapshot::{Action, Destination, Mirror, Retry, Route, VirtualHost};
 
 /// Longest name of a virtual host or a route, bytes.
 const MAX_NAME: usize = 255;
@@ -109,6 +109,7 @@ impl Checker<'_> {
             if let Some(raw) = &raw.retry {
                 set(&mut retry.tries, raw.tries.as_ref());
                 set(&mut retry.budget_percent, raw.budget.as_ref());
+                retry.statuses = raw.statuses.iter().filter_map(|at| u16::try_from(at.value).ok()).collect();
             }
             routes.push(Route {
                 name: name.unwrap_or_else(|| (number + 1).to_string()),
@@ -118,6 +119,7 @@ impl Checker<'_> {
                 retry,
                 request_headers: self.edits(raw.request_headers.as_ref()),
                 response_headers: self.edits(raw.response_headers.as_ref()),
+                mirror: raw.mirror.as_ref().map(|mirror| self.mirror(mirror, raw, service)),
             });
         }
         routes
@@ -177,6 +179,17 @@ impl Checker<'_> {
             (None, None, Some(answer)) => self.direct(&answer.value),
             (None, None, None) => Action::default(),
         }
+    }
+
+    fn mirror(&mut self, raw: &At<RawMirror>, route: &RawRoute, service: &str) -> Mirror {
+        if route.redirect.is_some() || route.answer.is_some() {
+            self.no_effect("mirror", raw.span.clone(), "this route sends its requests to nobody");
+        }
+        let name = &raw.value.to;
+        self.destination_at(service, &name.value, &name.span);
+        let mut mirror = Mirror { service: name.value.clone(), ..Mirror::default() };
+        set(&mut mirror.percent, raw.value.percent.as_ref());
+        mirror
     }
 
     fn destination_at(&mut self, service: &str, destination: &str, span: &Range<usize>) {
