@@ -40,7 +40,9 @@ fn examples_load_without_a_warning() {
             seen.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
         }
     }
-    assert!(seen.is_superset(&["nat", "two-interfaces", "dsr-l2", "deny-list", "l7"].map(String::from).into()));
+    assert!(
+        seen.is_superset(&["nat", "two-interfaces", "dsr-l2", "deny-list", "l7"].map(String::from).into())
+    );
 }
 
 #[test]

@@ -47,7 +47,11 @@ impl Process {
         unsafe { command.pre_exec(move || prepare(&namespace, parent)) };
         // Under the lock, so that a signal either prevents the start or ends what was started.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(if apart { spawn_apart(command)? } else { Running { child: command.spawn()?, _parent: None } });
+        *slot = Some(if apart {
+            spawn_apart(command)?
+        } else {
+            Running { child: command.spawn()?, _parent: None }
+        });
         Ok(())
     }
 

@@ -30,7 +30,9 @@ impl<'a> Story<'a> {
         let width = WIDTH.saturating_sub(15);
         let last = text.lines().last().map_or(0, |line| line.trim_start().chars().count());
         let fill = " ".repeat(width.saturating_sub(last));
-        Ok(self.output.text(&format!("{}/{} {name:<10} {text}{fill}  {seconds:.2} s\n", self.step, self.steps))?)
+        Ok(self
+            .output
+            .text(&format!("{}/{} {name:<10} {text}{fill}  {seconds:.2} s\n", self.step, self.steps))?)
     }
 }
 

@@ -138,7 +138,8 @@ impl BoltClient {
         let (first, peer) = (self.next, self.stream.peer_addr().map(|peer| peer.to_string()));
         self.next = self.next.wrapping_add(count);
         let done = self.exchange(service, first, count);
-        let answers = done.map_err(LabError::at(format!("call {service} of {}", peer.unwrap_or_default())))?;
+        let answers =
+            done.map_err(LabError::at(format!("call {service} of {}", peer.unwrap_or_default())))?;
         Ok(answers.into_iter().map(|(_, answered)| answered).collect())
     }
 
@@ -172,7 +173,10 @@ impl BoltClient {
                 return Err(io::Error::other("a request where an answer was due"));
             };
             if !fresh || head.id.wrapping_sub(first) >= count {
-                return Err(io::Error::other(format!("an answer with id {}, which nobody waits for", head.id)));
+                return Err(io::Error::other(format!(
+                    "an answer with id {}, which nobody waits for",
+                    head.id
+                )));
             }
             let frame = Frame::new(head, &bytes).map_err(io::Error::other)?;
             let content = String::from_utf8_lossy(frame.content()).into_owned();

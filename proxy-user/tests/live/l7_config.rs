@@ -181,9 +181,7 @@ lists = ["block"]
         let daemon = bed.start(&(list + &service("web", V4, 80, 1, access)));
         daemon.wait_workers();
         let _http = bed.http(V4, 80);
-        let status = |from: IpAddr, lines: &str| {
-            bed.asker(from, V4.vip_at(80)).ask("/", "vip", lines).status
-        };
+        let status = |from: IpAddr, lines: &str| bed.asker(from, V4.vip_at(80)).ask("/", "vip", lines).status;
         let said = |address: &str| status(V4.client(), &format!("X-Forwarded-For: {address}\r\n"));
         for (address, expected) in [
             ("198.51.100.1", 200),

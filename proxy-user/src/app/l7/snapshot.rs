@@ -155,13 +155,17 @@ backends = ["10.9.0.1"]
         assert_eq!(shop.rules.outlier.as_ref().map(|outlier| outlier.failures), Some(5));
         assert_eq!(shop.rules.access.as_ref().map(|access| access.rules.len()), Some(1));
         let hosts = &snapshot.routes.services["shop"];
-        assert_eq!(hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>(), ["status.example.com", "*"]);
+        assert_eq!(
+            hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>(),
+            ["status.example.com", "*"]
+        );
         let names: Vec<_> = hosts[1].routes.iter().map(|route| route.name.as_str()).collect();
         assert_eq!(names, ["testers", "old-pages", "canary", "rest"]);
         let canary = &hosts[1].routes[2];
         assert_eq!(canary.matches.path, Some(TextMatch::Prefix("/cart".into())));
         assert_eq!((canary.retry.tries, canary.retry.statuses.as_slice()), (1, &[502, 503][..]));
-        let mirror = hosts[1].routes[3].mirror.as_ref().map(|mirror| (mirror.service.as_str(), mirror.percent));
+        let mirror =
+            hosts[1].routes[3].mirror.as_ref().map(|mirror| (mirror.service.as_str(), mirror.percent));
         assert_eq!(mirror, Some(("shop-next", 1)));
         let orders = &snapshot.services["orders"];
         assert_eq!(orders.client_address, ClientAddress::Header("x-client-address".into()));

@@ -15,7 +15,14 @@ use crate::l7::snapshot::{Access, AccessRule};
 use crate::model::L7;
 
 impl Checker<'_> {
-    pub(super) fn access(&mut self, raw: &RawAccess, all: &RawL7, speaks: Speaks, service: &str, l7: &mut L7) {
+    pub(super) fn access(
+        &mut self,
+        raw: &RawAccess,
+        all: &RawL7,
+        speaks: Speaks,
+        service: &str,
+        l7: &mut L7,
+    ) {
         let mut access = Access { default_deny: raw.default == Some(RawVerdict::Deny), ..Access::default() };
         set(&mut access.hops, raw.hops.as_ref());
         if let Some(at) = raw.hops.as_ref().filter(|_| raw.header.is_none()) {

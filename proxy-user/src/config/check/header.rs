@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::Checker;
 use crate::config::at::At;
+use crate::config::bounds::L7_CHANGES;
 use crate::config::problem::Code;
 use crate::config::raw_route::RawEdits;
-use crate::config::bounds::L7_CHANGES;
 use crate::l7::snapshot::HeaderChange;
 
 /// Longest name of a header, bytes.

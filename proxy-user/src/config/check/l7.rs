@@ -69,12 +69,7 @@ impl Checker<'_> {
         match names.as_slice() {
             [] => {
                 let (message, hint) = ("a service needs a codec", "name one, or leave `codec` out for `tcp`");
-                self.report.error(
-                    Code::BadValue,
-                    message,
-                    hint,
-                    self.source.place(codec.span.clone(), ""),
-                );
+                self.report.error(Code::BadValue, message, hint, self.source.place(codec.span.clone(), ""));
             }
             [one] => l7.codec.clone_from(one),
             [first, ..] => {

@@ -68,12 +68,7 @@ impl Checker<'_> {
         let list = &raw.hosts;
         if list.value.is_empty() {
             let (message, hint) = ("a virtual host without hosts has no requests", "name one, or \"*\"");
-            self.report.error(
-                Code::BadValue,
-                message,
-                hint,
-                self.source.place(list.span.clone(), ""),
-            );
+            self.report.error(Code::BadValue, message, hint, self.source.place(list.span.clone(), ""));
         } else if !speaks.http && list.value.iter().any(|at| at.value != "*") {
             self.no_effect("hosts", list.span.clone(), NO_HTTP);
         }

@@ -29,7 +29,8 @@ fn check_destination(view: &View<'_>, name: &str, l7: &L7, destination: &str, fo
     };
     let other = Locus::Service(destination.to_owned());
     if to.forward != Forward::L7 {
-        let message = format!("requests cannot go to service `{destination}`, which the L7 path does not serve");
+        let message =
+            format!("requests cannot go to service `{destination}`, which the L7 path does not serve");
         let hint = format!("give `{destination}` forward = \"l7\"");
         return found.conflict(Code::Destination, at, other, message, hint);
     }

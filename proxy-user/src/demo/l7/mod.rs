@@ -47,7 +47,8 @@ pub(super) fn perform(output: &Output) -> Result<Report, DemoError> {
     let served = bolt.iter().map(BoltServer::requests);
     let rpc_served = topology::backends().into_iter().map(|(name, _)| name.to_owned()).zip(served).collect();
     let shared = bolt.iter().map(BoltServer::connections).sum();
-    story.tell("bolt", &format!("{}\n{shared} connections to backends carried all of them", rpc.describe()))?;
+    story
+        .tell("bolt", &format!("{}\n{shared} connections to backends carried all of them", rpc.describe()))?;
 
     let hop = traffic::by_hop(&lab)?;
     let accepted = accepted(&lab, &bolt);

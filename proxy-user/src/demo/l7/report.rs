@@ -50,7 +50,8 @@ impl Report {
             ("HTTP", &self.http, HTTP_CONNECTIONS * u64::from(REQUESTS)),
             ("Bolt", &self.rpc, RPC_CONNECTIONS * u64::from(REQUESTS)),
         ] {
-            let cause = asked.failure.as_ref().map_or(String::new(), |failure| format!(" (first: {failure})"));
+            let cause =
+                asked.failure.as_ref().map_or(String::new(), |failure| format!(" (first: {failure})"));
             expect(
                 asked.failed == 0 && asked.requests == count,
                 format!("{} of {} {name} requests failed{cause}", asked.failed, asked.requests),
@@ -79,12 +80,21 @@ impl Report {
         let spread = self.rpc.answers.len() == 2 && self.rpc.answers.values().all(|count| *count >= least);
         expect(spread, format!("one backend has most of the Bolt requests: {:?}", self.rpc.answers));
         expect(
-            self.hop == ByHop { asked: HOP_REQUESTS, answered: HOP_REQUESTS, asked_for_denied: HOP_REQUESTS, denied: HOP_REQUESTS },
+            self.hop
+                == ByHop {
+                    asked: HOP_REQUESTS,
+                    answered: HOP_REQUESTS,
+                    asked_for_denied: HOP_REQUESTS,
+                    denied: HOP_REQUESTS,
+                },
             format!("what a trusted hop says is not what counts: {:?}", self.hop),
         );
         let counted = (self.http_connections_counted, self.rpc_connections_counted);
         let made = (self.http.connections + 2 * HOP_REQUESTS, self.rpc.connections);
-        expect(counted == made, format!("weir counts other connections ({counted:?}) than there were ({made:?})"));
+        expect(
+            counted == made,
+            format!("weir counts other connections ({counted:?}) than there were ({made:?})"),
+        );
         expect(
             self.denied_dropped_in_xdp == self.denied_sent,
             format!(

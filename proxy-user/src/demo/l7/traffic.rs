@@ -122,7 +122,8 @@ impl Asked {
 
     /// For people.
     pub(super) fn describe(&self) -> String {
-        let spread: Vec<String> = self.answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let spread: Vec<String> =
+            self.answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let failed = if self.failed == 0 { String::new() } else { format!("  failed {}", self.failed) };
         format!(
             "{} requests over {} connections  -> {}{failed}",
