@@ -48,6 +48,9 @@ response_headers = { set = { x-by = "weir" } }
 path = "/old"
 redirect = { status = 301, location = "https://example.com/new" }
 [[service.route]]
+path = "/copied"
+mirror = { to = "next" }
+[[service.route]]
 path = { prefix = "/" }
 methods = ["GET"]
 [[service.host]]
@@ -57,7 +60,7 @@ answer = { status = 418, body = "pong" }
 "#;
         let daemon = bed.start(&shop(routes));
         daemon.wait_workers();
-        let _http = bed.http(V4, 80);
+        let http = bed.http(V4, 80);
         let mut client = bed.asker(V4.client(), V4.vip_at(80));
         assert_eq!(client.number("/", ""), 1);
         assert_eq!(client.number("/", "X-Version: next\r\n"), 2);
@@ -70,6 +73,9 @@ answer = { status = 418, body = "pong" }
         assert_eq!(half, [30, 10]);
         let answer = client.ask("/half", "vip", "");
         assert!(answer.head.to_ascii_lowercase().contains("\r\nx-by: weir"), "{answer:?}");
+        let before = http[1].requests();
+        assert!((0..20).all(|_| client.number("/copied", "") == 1));
+        wait_for("copies", || http[1].requests() > before);
         let moved = client.ask("/old", "vip", "");
         assert_eq!(moved.status, 301);
         assert!(moved.head.to_ascii_lowercase().contains("location: https://example.com/new"), "{moved:?}");
