@@ -171,6 +171,6 @@ fn unready(status: &Status) -> Option<String> {
 }
 
 const OWN_BINARY: &str = "/proc/self/exe";
-const READY_TIME: Duration = Duration::from_secs(8);
+const READY_TIME: Duration = Duration::from_secs(20);
 const CALL_TIME: Duration = Duration::from_secs(5);
 const END_TIME: Duration = Duration::from_secs(3);

@@ -142,4 +142,4 @@ pub(super) const RPC_CONNECTIONS: u64 = 10;
 pub(super) const REQUESTS: u32 = 20;
 /// Requests of the hop, of each kind.
 pub(super) const HOP_REQUESTS: u64 = 5;
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(10);
