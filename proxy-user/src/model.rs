@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -13,8 +12,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod discovery;
+mod l7;
+mod timeouts;
 
 pub use discovery::{Combine, Discovery, Guard, HealthCheck, Probe, Publish, SourceRef};
+pub use l7::L7;
+pub use timeouts::Timeouts;
 
 /// Who set an object. A reload of the file touches only what the file set.
 #[derive(
@@ -287,6 +290,8 @@ pub struct Service {
     pub health: Option<Arc<HealthCheck>>,
     /// Where the VIP is registered.
     pub publish: Vec<Arc<Publish>>,
+    /// How the L7 path serves it; none for as by default, and in other modes.
+    pub l7: Option<Arc<L7>>,
 }
 
 impl Service {
@@ -304,40 +309,6 @@ pub struct SnatPool {
     pub addresses: Vec<IpAddr>,
     /// First and last port, inclusive.
     pub ports: (u16, u16),
-}
-
-/// Idle times of flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// A flow whose handshake is not finished; also the window of `syn_budget`.
-    pub syn: Duration,
-    /// An established TCP flow.
-    pub tcp: Duration,
-    /// A TCP flow that one side has closed.
-    pub closing: Duration,
-    /// A TCP flow that is closed.
-    pub closed: Duration,
-    /// A UDP flow with answers.
-    pub udp: Duration,
-    /// An entry of the stateless modes' flow cache.
-    pub cache: Duration,
-    /// How long the stateless modes remember the previous owner of a ring slot after a change.
-    pub settle: Duration,
-}
-
-impl Default for Timeouts {
-    /// TCP and UDP by RFC 5382 (REQ-5), RFC 7857 and RFC 4787 (REQ-5).
-    fn default() -> Self {
-        Self {
-            syn: Duration::from_secs(10),
-            tcp: Duration::from_secs(2 * 3600 + 240),
-            closing: Duration::from_secs(240),
-            closed: Duration::from_secs(10),
-            udp: Duration::from_secs(300),
-            cache: Duration::from_secs(900),
-            settle: Duration::from_secs(3600),
-        }
-    }
 }
 
 /// How answers of NAT flows find the client.

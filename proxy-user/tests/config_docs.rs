@@ -6,7 +6,7 @@
     reason = "helpers of tests fail loudly"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +24,7 @@ fn the_committed_schema_is_the_codes() {
 fn the_reference_page_is_the_schemas() {
     let schema = schema();
     let mut page = INTRODUCTION.to_owned();
-    section(&schema, &schema, "", &mut page);
+    section(&schema, &schema, "", &mut page, &mut BTreeMap::new());
     page.push_str(END);
     same("docs/configuration.md", &page);
 }
@@ -40,7 +40,9 @@ fn examples_load_without_a_warning() {
             seen.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
         }
     }
-    assert!(seen.is_superset(&["nat", "two-interfaces", "dsr-l2", "deny-list"].map(String::from).into()));
+    assert!(
+        seen.is_superset(&["nat", "two-interfaces", "dsr-l2", "deny-list", "l7"].map(String::from).into())
+    );
 }
 
 #[test]
@@ -69,14 +71,15 @@ const INTRODUCTION: &str = "\
 `weir run --config weir.toml` reads one TOML file, `weir check --config weir.toml` reads it and changes nothing. Unknown
 keys are errors. A file with any error is refused whole, and whatever was in force stays. `weir reload` (or SIGHUP) reads
 the file and its list files again; `interface`, `registry`, `zone`, `snat`, `timeouts`, `acl`, `service`,
-`reply_route` and `seed` then take effect at once, `api`, `metrics`, `state` and `limits` with the next start.
+`reply_route` and `seed` then take effect at once, `api`, `metrics`, `state`, `l7` and `limits` with the next start.
 
 Examples are in `examples/`; `docs/weir.schema.json` gives editors completion. Flags add to the file: `--iface NAME`,
 `--vip tcp/198.51.100.10:80=10.0.0.11:8080,10.0.0.12:8080@50`, `--deny FILE`, `--pass FILE`. What flags and file both
 say (a VIP, a name, an order) is an error. `--pass` and `--deny` make the lists `flag-pass` (order 0) and `flag-deny`
 (order 1).
 
-What registries are for weir, and how guards and holds work, is in [registries](registries/README.md).
+What registries are for weir, and how guards and holds work, is in [registries](registries/README.md). What services
+with `forward = \"l7\"` do is in [routing](routing.md), [the client's address](client-address.md) and [codecs](codecs.md).
 
 Durations are written `10s`, `5m`, `2h4m`, `1d`. Weights have no unit; 100 is the usual one.
 ";
@@ -97,8 +100,11 @@ comment line). What nobody can tell is a file cut exactly between two lines wher
 rest is a whole configuration of its own.
 ";
 
+/// Headers of the tables that have their section already.
+type Seen = BTreeMap<*const Value, String>;
+
 /// A table of the keys of an object, then the objects within.
-fn section(root: &Value, object: &Value, path: &str, page: &mut String) {
+fn section(root: &Value, object: &Value, path: &str, page: &mut String, seen: &mut Seen) {
     let required: BTreeSet<&str> =
         object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     page.push_str("\n| key | type | default | range | meaning |\n|---|---|---|---|---|\n");
@@ -130,20 +136,25 @@ fn section(root: &Value, object: &Value, path: &str, page: &mut String) {
         let level = "#".repeat(2 + path.matches('.').count());
         let _ = write!(page, "\n{level} `{header}`\n\n{meaning}\n");
         let path = format!("{}.", header.trim_matches(['[', ']']));
+        if let Some(first) = seen.get(&std::ptr::from_ref(object)).filter(|_| path.starts_with("service.")) {
+            let _ = write!(page, "\nKeys as in `{first}`.\n");
+            continue;
+        }
+        seen.insert(object, header);
         match object["oneOf"].as_array() {
-            Some(variants) => variants.iter().for_each(|variant| by_kind(root, variant, &path, page)),
-            None => section(root, object, &path, page),
+            Some(variants) => variants.iter().for_each(|variant| by_kind(root, variant, &path, page, seen)),
+            None => section(root, object, &path, page, seen),
         }
     }
 }
 
 /// The keys of a table that are known once its `kind` is.
-fn by_kind(root: &Value, variant: &Value, path: &str, page: &mut String) {
+fn by_kind(root: &Value, variant: &Value, path: &str, page: &mut String, seen: &mut Seen) {
     let kind = variant["properties"]["kind"]["const"].as_str().unwrap();
     let meaning = variant["description"].as_str().unwrap();
     let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
     let _ = write!(page, "\n### `[{}]` of kind `{kind}`\n\n{meaning}\n", path.trim_end_matches('.'));
-    section(root, variant, path, page);
+    section(root, variant, path, page, seen);
 }
 
 /// The object that a property holds one or many of, and how its header is written.
@@ -160,9 +171,15 @@ fn nested<'a>(root: &'a Value, property: &'a Value, path: &str, key: &str) -> Op
     if items["properties"].is_object() {
         return Some((format!("[[{path}{key}]]"), items));
     }
-    let forms = items["anyOf"].as_array().or(target["anyOf"].as_array())?;
-    let form = forms.iter().map(|b| resolve(root, b)).find(|b| b["properties"].is_object());
-    form.map(|object| (format!("[[{path}{key}]]"), object))
+    let forms = || items["anyOf"].as_array().or(target["anyOf"].as_array()).into_iter().flatten();
+    let mut resolved = forms().map(|form| resolve(root, form));
+    if let Some(object) = resolved.find(|form| form["properties"].is_object()) {
+        let one = target["anyOf"].is_array() && forms().any(|form| form["type"] == "string");
+        return Some((if one { format!("[{path}{key}]") } else { format!("[[{path}{key}]]") }, object));
+    }
+    let mut listed = forms().map(|form| resolve(root, &form["items"]));
+    let object = listed.find(|item| item["properties"].is_object())?;
+    Some((format!("[[{path}{key}]]"), object))
 }
 
 fn kind(root: &Value, property: &Value) -> String {
@@ -175,6 +192,10 @@ fn kind(root: &Value, property: &Value) -> String {
         Some("integer") => "number".to_owned(),
         Some("object") => "table".to_owned(),
         Some("boolean") => "true or false".to_owned(),
+        None if target["anyOf"][0]["type"] == "string" && target["anyOf"][1]["type"] != "integer" => {
+            let long = resolve(root, &target["anyOf"][1]);
+            format!("text or {}", if long["type"] == "array" { kind(root, long) } else { "table".to_owned() })
+        }
         None if target["anyOf"]
             .as_array()
             .is_some_and(|forms| nested(root, property, "", "").is_some() && !forms.is_empty()) =>

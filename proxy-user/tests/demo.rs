@@ -36,6 +36,73 @@ fn every_count_is_right_and_nothing_stays() {
 }
 
 #[test]
+fn every_count_of_the_l7_path_is_right_and_nothing_stays() {
+    if !root() {
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let output = demo(temporary.path()).args(["--l7", "-o", "json"]).output().unwrap();
+    let report = json(&output);
+    let half = serde_json::json!({ "rest: backend-a": 100, "testers: backend-b": 100 });
+    assert_eq!(report["http"]["answers"], half);
+    assert_eq!((&report["http"]["failed"], &report["rpc"]["failed"]), (&0.into(), &0.into()));
+    assert_eq!(report["rpc_served"], report["rpc"]["answers"]);
+    assert_eq!(report["hop"]["denied"], report["hop"]["asked_for_denied"]);
+    assert_eq!(report["denied_sent"], report["denied_dropped_in_xdp"]);
+    assert_eq!((&report["denied_reached_backend"], &report["xdp_mode"]), (&0.into(), &"native".into()));
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "files stayed");
+}
+
+#[test]
+fn people_see_the_five_steps_of_the_l7_path() {
+    if !root() {
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let output = demo(temporary.path()).arg("--l7").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for step in ["1/5 topology", "2/5 attach", "3/5 http", "4/5 bolt", "5/5 deny", "every count is right"] {
+        assert!(text.contains(step), "{step} in {text}");
+    }
+}
+
+#[test]
+fn an_interrupted_demo_of_the_l7_path_takes_its_workers_along() {
+    if !root() {
+        return;
+    }
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = demo(temporary.path());
+        let mut child = Ended(command.arg("--l7").stdout(Stdio::null()).spawn().unwrap());
+        wait_until(|| !workers_of(child.0.id()).is_empty(), "the workers have not begun");
+        let workers = workers_of(child.0.id());
+        kill(pid(&child.0), signal).unwrap();
+        assert!(!child.0.wait().unwrap().success());
+        wait_until(|| !workers.iter().any(|pid| is_worker(*pid)), "workers live on");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "files stayed");
+    }
+}
+
+/// Processes of workers that a demo's daemon has started.
+fn workers_of(demo: u32) -> Vec<u32> {
+    let children = |parent: u32| {
+        let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let pids = lists.map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<u32>>());
+        pids.flatten().collect::<Vec<_>>()
+    };
+    let all = children(demo).into_iter().flat_map(children);
+    all.filter(|pid| is_worker(*pid)).collect()
+}
+
+fn is_worker(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"l7-worker")
+}
+
+#[test]
 fn people_see_the_five_steps() {
     if !root() {
         return;

@@ -3,8 +3,10 @@
 //! Before a change is written, whatever it needs is there: look-up, listeners, and workers that know the new services.
 //! After it was written, routes follow: a VIP gets its route last and loses it first.
 
+mod snapshot;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,12 +20,12 @@ use crate::kernel::load::OBJECT;
 use crate::kernel::lookup::{self, Family, Listeners};
 use crate::l7::process::observer::Observer;
 use crate::l7::process::workers::{self, WorkerView, Workers};
-use crate::l7::snapshot::{
-    ClientAddress, Endpoint, EndpointState, Limits, Routes, Rules, Service, Snapshot, Timeouts, VERSION,
-};
-use crate::model::{self, AdminState, BackendAddr, Desired};
+use crate::l7::snapshot::Snapshot;
+use crate::model::{self, Desired};
 use crate::net::local;
 use crate::net::netlink::Netlink;
+
+pub(super) use snapshot::snapshot;
 
 /// How long a change waits for the workers to know its services.
 const KNOWN: Duration = Duration::from_secs(1);
@@ -51,7 +53,7 @@ impl Daemon {
             self.bring_up_lookup()?;
         }
         if wanted && self.l7.workers.is_none() {
-            let started = Workers::start(&self.args.places.run_dir(), worker_count()).await?;
+            let started = Workers::start(&self.args.places.run_dir(), self.worker_count()).await?;
             listen(self.kernel.pins(), &started)?;
             self.l7.workers = Some(started);
         }
@@ -146,6 +148,13 @@ impl Daemon {
         Ok(())
     }
 
+    /// As many as are configured, else one worker for each CPU that weir may use.
+    fn worker_count(&self) -> u32 {
+        let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = self.settings.l7_workers.or_else(|| u32::try_from(cpus()).ok());
+        count.unwrap_or(1).min(limits::LISTENERS)
+    }
+
     /// Whether the L7 path works; nothing where no service needs it.
     pub(super) fn l7_condition(&self) -> Option<Condition> {
         if self.l7.trouble.is_none() && vips(&self.state.laid.merged.desired).is_empty() {
@@ -222,12 +231,6 @@ fn trouble(view: &WorkerView) -> Option<String> {
     view.trouble.clone().or(refused)
 }
 
-/// One worker for each CPU that weir may use.
-fn worker_count() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from(cpus).unwrap_or(u32::MAX).min(limits::LISTENERS)
-}
-
 /// Addresses of the `l7` services.
 fn vips(desired: &Desired) -> BTreeSet<IpAddr> {
     l7_services(desired).map(|(_, service)| service.vip.addr).collect()
@@ -235,40 +238,4 @@ fn vips(desired: &Desired) -> BTreeSet<IpAddr> {
 
 fn l7_services(desired: &Desired) -> impl Iterator<Item = (&String, &model::Service)> {
     desired.services.iter().filter(|(_, service)| !service.is_forwarded())
-}
-
-/// What workers need to know of a state.
-pub(super) fn snapshot(desired: &Desired, generation: u64) -> Snapshot {
-    let service = |(name, service): (&String, &model::Service)| {
-        let endpoints = service.backends.iter().map(endpoint).collect();
-        let service = Service {
-            vip: SocketAddr::new(service.vip.addr, service.vip.port),
-            codec: "tcp".to_owned(),
-            endpoints,
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            client_address: ClientAddress::default(),
-            rules: Rules::default(),
-        };
-        (name.clone(), service)
-    };
-    Snapshot {
-        version: VERSION,
-        generation,
-        services: l7_services(desired).map(service).collect(),
-        routes: Routes::default(),
-    }
-}
-
-fn endpoint((addr, backend): (&BackendAddr, &model::Backend)) -> Endpoint {
-    Endpoint {
-        addr: SocketAddr::new(addr.addr, addr.port),
-        weight: backend.weight,
-        zone: None,
-        labels: BTreeMap::new(),
-        state: match backend.state {
-            AdminState::Active => EndpointState::Active,
-            AdminState::Drain => EndpointState::Draining,
-        },
-    }
 }

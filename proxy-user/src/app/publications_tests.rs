@@ -49,6 +49,7 @@ impl Bench {
             backends: [(backend(), Backend { weight: 100, state, origin: Origin::File })].into(),
             discovery: None,
             health: None,
+            l7: None,
             publish: vec![Arc::new(Publish { registry: "a".into(), publication: publication() })],
         };
         self.desired.services.insert(name.to_owned(), service);

@@ -114,6 +114,7 @@ mod tests {
             backends: BTreeMap::new(),
             discovery: None,
             health: None,
+            l7: None,
             publish: vec![Arc::new(Publish { registry: "a".into(), publication: Arc::new(publication) })],
         };
         let why = |service: &Service, installed: bool, attached: bool, host: &[IpAddr]| {

@@ -145,6 +145,7 @@ impl Merged {
                 discovery: None,
                 health: None,
                 publish: Vec::new(),
+                l7: None,
             }),
             (Entry::Occupied(_), Some(_)) => {
                 let why = "the configuration has a service of this name with another VIP or mode";

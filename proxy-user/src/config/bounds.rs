@@ -36,6 +36,39 @@ pub(super) const GUARD_FIRST: Span = Span { default: "1m", min: "1s", max: "1h" 
 pub(super) const HEALTH_INTERVAL: Span = Span { default: "5s", min: "100ms", max: "1h" };
 pub(super) const HEALTH_TIMEOUT: Span = Span { default: "2s", min: "10ms", max: "1m" };
 
+pub(super) const L7_CONNECT: Span = Span { default: "5s", min: "10ms", max: "5m" };
+pub(super) const L7_IDLE: Span = Span { default: "1h", min: "1s", max: "7d" };
+pub(super) const L7_HEAD: Span = Span { default: "30s", min: "100ms", max: "5m" };
+/// Without a default: no bound.
+pub(super) const L7_REQUEST: Span = Span { default: "", min: "1ms", max: "1d" };
+pub(super) const L7_SLOW_START: Span = Span { default: "0s", min: "0s", max: "1h" };
+pub(super) const L7_EJECTION: Span = Span { default: "30s", min: "1s", max: "1h" };
+pub(super) const L7_EJECTION_MAX: Span = Span { default: "5m", min: "1s", max: "1d" };
+pub(super) const L7_POOL_IDLE: Span = Span { default: "1m", min: "1s", max: "1d" };
+pub(super) const L7_POOL_AGE: Span = Span { default: "0s", min: "0s", max: "7d" };
+pub(super) const L7_HEARTBEAT: Span = Span { default: "15s", min: "0s", max: "1h" };
+
+/// Most workers of the L7 path.
+pub(super) const L7_WORKERS: u32 = limits::LISTENERS;
+/// Most trusted hops: what a worker reads of a header's list.
+pub(super) const L7_HOPS: u32 = 32;
+/// Most rules of a service's `access`.
+pub(super) const L7_RULES: u32 = 256;
+/// Most prefixes of a service's `access`, with its lists: a worker looks at one after the other for each request.
+pub(super) const L7_ACCESS_PREFIXES: usize = 16_384;
+/// Most names of a virtual host.
+pub(super) const L7_HOSTS: u32 = 1_024;
+/// Most virtual hosts of a service.
+pub(super) const L7_VIRTUAL_HOSTS: u32 = 1_024;
+/// Most routes of a virtual host.
+pub(super) const L7_ROUTES: u32 = 1_024;
+/// Most header changes of a route, of requests and of answers each.
+pub(super) const L7_CHANGES: usize = 32;
+/// Largest weight of a destination.
+pub(super) const L7_WEIGHT: u32 = 10_000;
+/// Largest `streams` of a pool.
+pub(super) const L7_STREAMS_MAX: u32 = 1 << 20;
+
 /// Default of `rise`.
 pub(super) const RISE: u8 = 2;
 /// Default of `fall`.
@@ -66,12 +99,15 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::l7::snapshot::{Outlier, Pool, Timeouts as L7Timeouts};
     use crate::model::{Guard, Timeouts};
 
     #[test]
     fn defaults_are_the_models_and_within_range() {
         let model = Timeouts::default();
         let guard = Guard::default();
+        let l7 = L7Timeouts::default();
+        let (outlier, pool) = (Outlier::default(), Pool::default());
         let all = [
             (SYN, model.syn),
             (TCP, model.tcp),
@@ -84,6 +120,13 @@ mod tests {
             (GUARD_HOLD, guard.hold),
             (GUARD_HOLD_MIN, guard.hold_min.unwrap()),
             (GUARD_FIRST, guard.first_sync),
+            (L7_CONNECT, l7.connect),
+            (L7_IDLE, l7.idle),
+            (L7_EJECTION, outlier.base),
+            (L7_EJECTION_MAX, outlier.longest),
+            (L7_POOL_IDLE, pool.idle),
+            (L7_POOL_AGE, pool.longest),
+            (L7_HEARTBEAT, pool.heartbeat),
         ];
         for (span, default) in all {
             assert_eq!(duration(span.default), Some(default));

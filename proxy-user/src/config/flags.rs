@@ -85,6 +85,7 @@ fn add_vip(text: &str, checked: &mut Checked, report: &mut Report) {
         discovery: None,
         health: None,
         publish: Vec::new(),
+        l7: None,
     };
     if checked.part.services.insert(name.clone(), service).is_some() {
         let message = format!("--vip {text}: there is a service `{name}` already");

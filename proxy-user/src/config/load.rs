@@ -131,6 +131,7 @@ fn place(problem: Problem, source: Option<&Source>, checked: &Checked, report: &
     let span = |locus: &Locus| {
         let instead = match locus {
             Locus::UnknownPort(name) | Locus::SynBudget(name) => Some(Locus::Vip(name.clone())),
+            Locus::Codec(name) => Some(Locus::Service(name.clone())),
             _ => None,
         };
         let found = checked.spans.get(locus).or_else(|| checked.spans.get(&instead?));

@@ -14,13 +14,16 @@ mod mask;
 pub mod parse;
 mod problem;
 mod raw;
+mod raw_l7;
 mod raw_registry;
+mod raw_route;
 mod report;
 mod schema;
 mod semantic;
 mod settings;
 mod shape;
 mod source;
+mod text_or;
 
 pub(crate) use source::{Outcome, read_bytes};
 

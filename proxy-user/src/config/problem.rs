@@ -77,6 +77,12 @@ codes! {
     DsrPort = "config.dsr_port",
     /// A UDP service in a mode that serves TCP only.
     L7Protocol = "config.l7_protocol",
+    /// A setting of the L7 path on a service of another mode.
+    L7Only = "config.l7_only",
+    /// A route to a service that there is not, that is not `l7`, or that speaks another protocol.
+    Destination = "config.destination",
+    /// A list of the source ACL that there is not.
+    UnknownList = "config.unknown_list",
     /// A service without a backend that takes new flows.
     NoBackends = "config.no_backends",
     /// A backend's own address is on a deny list.
@@ -142,6 +148,12 @@ pub enum Locus {
     UnknownPort(String),
     /// `syn_budget` of the named service.
     SynBudget(String),
+    /// `codec` of the named service.
+    Codec(String),
+    /// A destination of a route of the named service: the service that is the destination.
+    Destination(String, String),
+    /// A list that `access` of the named service looks at again.
+    AccessList(String, String),
     /// A backend of the named service.
     Backend(String, BackendAddr),
     /// The VIP of the named service under this name of a registry.
@@ -163,6 +175,9 @@ impl fmt::Display for Locus {
             Self::Vip(name) => write!(f, "service `{name}`, vip"),
             Self::UnknownPort(name) => write!(f, "service `{name}`, unknown_port"),
             Self::SynBudget(name) => write!(f, "service `{name}`, syn_budget"),
+            Self::Codec(name) => write!(f, "service `{name}`, codec"),
+            Self::Destination(name, to) => write!(f, "service `{name}`, route to `{to}`"),
+            Self::AccessList(name, list) => write!(f, "service `{name}`, access by list `{list}`"),
             Self::Backend(name, backend) => write!(f, "service `{name}`, backend {backend}"),
             Self::Publish(name, id) => write!(f, "service `{name}`, publish `{id}`"),
             Self::List(name) => write!(f, "list `{name}`"),

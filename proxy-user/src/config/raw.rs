@@ -9,8 +9,11 @@ use serde::Deserialize;
 use super::at::{At, BackendForm};
 use super::bounds;
 use super::parse::{DEFAULT_WEIGHT, MAX_WEIGHT};
+use super::raw_l7::{self, RawL7, RawL7Path};
 use super::raw_registry::{Many, RawCombine, RawDiscover, RawGuard, RawHealth, RawPublish, RawRegistry};
+use super::raw_route::{RawHost, RawRoute};
 use super::settings::AttachMode;
+use super::text_or::TextOr;
 use crate::model::{Action, AdminState, Announce, Forward, ReplyRoute, Scope, UnknownPort};
 
 /// Configuration of `weir run`.
@@ -59,6 +62,9 @@ pub(super) struct Raw {
     /// Registries to take backends from and to register VIPs with: `[registry.NAME]`.
     #[serde(default)]
     pub(super) registry: BTreeMap<At<String>, RawRegistry>,
+    /// The L7 path, which serves services with `forward = "l7"`.
+    #[serde(default)]
+    pub(super) l7: RawL7Path,
     /// Services: `[[service]]`.
     #[serde(default)]
     #[schemars(length(max = limits::SERVICES))]
@@ -250,6 +256,22 @@ pub(super) struct RawService {
     /// Where the VIP is registered: one table, or a list of them.
     #[serde(default)]
     pub(super) publish: Many<RawPublish>,
+    /// Protocol of an `l7` service: `http1`, `bolt`, or `tcp` for bytes that nobody looks at. A list is what a
+    /// connection's first bytes are held against, in this order; what is none of them is closed, or goes on as `tcp` if
+    /// that stands last.
+    #[serde(default)]
+    #[schemars(schema_with = "raw_l7::codec", extend("default" = "tcp"))]
+    pub(super) codec: Option<At<TextOr<Vec<At<String>>>>>,
+    /// All else that the L7 path does for an `l7` service.
+    pub(super) l7: Option<At<RawL7>>,
+    /// Virtual hosts of an `l7` service.
+    #[serde(default)]
+    #[schemars(length(max = bounds::L7_VIRTUAL_HOSTS))]
+    pub(super) host: Vec<At<RawHost>>,
+    /// Routes of an `l7` service for all hosts that no `[[service.host]]` names, in order: the first that matches counts.
+    #[serde(default)]
+    #[schemars(length(max = bounds::L7_ROUTES))]
+    pub(super) route: Vec<At<RawRoute>>,
 }
 
 /// A backend with more than an address.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// Sizes of the maps.
     pub limits: Limits,
+    /// Worker processes of the L7 path; `None` for one for each CPU.
+    pub l7_workers: Option<u32>,
     /// Registries by name.
     pub registries: BTreeMap<String, registry::list::Settings>,
     /// The zone that this host is in.

@@ -55,6 +55,7 @@ pub(crate) fn base() -> Desired {
             .into(),
         discovery: None,
         health: None,
+        l7: None,
         publish: vec![Arc::new(Publish {
             registry: "prod".into(),
             publication: Arc::new(Publication {

@@ -1,26 +1,22 @@
 //! The daemon: this very binary, as `weir run` in the namespace in the middle.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpid, getppid};
 use tokio::runtime::{Builder, Runtime};
 
 use super::error::DemoError;
 use super::place::{Place, tail};
+use super::process::Process;
 use super::signals::Watch;
-use super::topology::{INTERFACES, Topology, vip_flag};
+use super::topology::{INTERFACES, Topology};
 use crate::control::client::{Client, ClientError};
 use crate::control::types::Status;
-use crate::lab::Namespace;
 
 /// The running daemon and the way to its API. Ends when dropped.
 pub(super) struct Daemon {
@@ -40,8 +36,13 @@ pub(super) struct Attached {
 }
 
 impl Daemon {
-    /// Starts it.
-    pub(super) fn start(lab: &Topology, place: &Place) -> Result<Self, DemoError> {
+    /// Starts it with these arguments of `weir run`. With `apart` it is the first process of a process namespace.
+    pub(super) fn start(
+        lab: &Topology,
+        place: &Place,
+        args: Vec<OsString>,
+        apart: bool,
+    ) -> Result<Self, DemoError> {
         let starting = || DemoError::at("start the daemon");
         let runtime = Builder::new_current_thread().enable_all().build().map_err(starting())?;
         let log = place.log();
@@ -53,14 +54,14 @@ impl Daemon {
         for name in INTERFACES {
             command.args(["--iface", name]);
         }
-        command.args(["--vip", &vip_flag()]);
+        command.args(args);
         command.arg("--run-dir").arg(place.run_dir());
         command.arg("--state-dir").arg(place.state_dir());
         command.env_remove("NOTIFY_SOCKET");
         // Its own group: Ctrl-C comes here alone, and this process ends it.
         command.stdin(Stdio::null()).process_group(0);
         command.stdout(file.try_clone().map_err(starting())?).stderr(file);
-        process.start(command, lab.weir.clone()).map_err(starting())?;
+        process.start(command, lab.weir.clone(), apart).map_err(starting())?;
         let client = Client::new(place.socket()).timeout(CALL_TIME);
         Ok(Self { process, client, runtime, log, _watch: watch })
     }
@@ -131,36 +132,6 @@ impl Drop for Daemon {
     }
 }
 
-/// The daemon's process, once it runs. Clones are the same process.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Process(Arc<Mutex<Option<Child>>>);
-
-impl Process {
-    /// Kills it, if it runs, and waits until it is gone.
-    pub(super) fn end(&self) {
-        if let Some(mut child) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// Starts it inside a namespace, to die with the calling thread.
-    fn start(&self, mut command: Command, namespace: Namespace) -> std::io::Result<()> {
-        let parent = getpid();
-        // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
-        unsafe { command.pre_exec(move || prepare(&namespace, parent)) };
-        // Under the lock, so that a signal either prevents the start or ends what was started.
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(command.spawn()?);
-        Ok(())
-    }
-
-    fn ended(&self) -> Option<ExitStatus> {
-        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        child.as_mut().and_then(|child| child.try_wait().ok().flatten())
-    }
-}
-
 impl Attached {
     fn of(status: &Status) -> Self {
         let mut modes: Vec<&str> =
@@ -173,13 +144,12 @@ impl Attached {
         }
     }
 
-    /// For people.
-    pub(super) fn describe(&self) -> String {
+    /// For people. `what` are the arguments of `weir run` besides its interfaces.
+    pub(super) fn describe(&self, what: &str) -> String {
         let programs: Vec<String> = self.programs.iter().map(u32::to_string).collect();
         format!(
-            "weir run {} --vip {}\n{} XDP (programs {}, generation {})",
+            "weir run {} {what}\n{} XDP (programs {}, generation {})",
             INTERFACES.map(|name| format!("--iface {name}")).join(" "),
-            vip_flag(),
             self.mode,
             programs.join(" "),
             self.generation
@@ -200,16 +170,7 @@ fn unready(status: &Status) -> Option<String> {
         .then(|| format!("{} of {} backends are up", counts.backends_up, counts.backends))
 }
 
-fn prepare(namespace: &Namespace, parent: Pid) -> std::io::Result<()> {
-    set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() != parent {
-        // It died before it was watched for.
-        return Err(std::io::ErrorKind::BrokenPipe.into());
-    }
-    Ok(setns(namespace.fd(), CloneFlags::CLONE_NEWNET)?)
-}
-
 const OWN_BINARY: &str = "/proc/self/exe";
-const READY_TIME: Duration = Duration::from_secs(8);
+const READY_TIME: Duration = Duration::from_secs(20);
 const CALL_TIME: Duration = Duration::from_secs(5);
 const END_TIME: Duration = Duration::from_secs(3);

@@ -1,7 +1,7 @@
 //! The client's network is denied through the API; then its packets must end in XDP, and none may reach a backend.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,17 +39,16 @@ pub(super) fn deny(lab: &Topology, daemon: &Daemon) -> Result<Denied, DemoError>
     let accepted = accepted(lab);
     let sockets: Vec<FrameSocket> =
         lab.backends.iter().map(|backend| FrameSocket::open(&backend.port)).collect::<Result<_, _>>()?;
-    send_frames(lab)?;
-    let answered = attempt_connections(lab)?;
-    let sent = u64::from(FRAMES) + ATTEMPTS;
-    let stats = wait_for_drops(daemon, sent)?;
+    send_frames(lab, &CLIENTS.hosts().collect::<Vec<_>>())?;
+    let answered = attempt_connections(lab, None)?;
+    let stats = wait_for_drops(daemon, SENT)?;
 
     let mut reached = answered.max(self::accepted(lab) - accepted);
     for socket in &sockets {
         reached += arrived(socket)?;
     }
     let dropped = dropped(&stats);
-    Ok(Denied { sent, dropped, reached, counted_per_backend: counted(&stats) })
+    Ok(Denied { sent: SENT, dropped, reached, counted_per_backend: counted(&stats) })
 }
 
 impl Denied {
@@ -66,12 +65,12 @@ fn accepted(lab: &Topology) -> u64 {
     lab.backends.iter().map(|backend| backend.server.connections()).sum()
 }
 
-fn send_frames(lab: &Topology) -> Result<(), LabError> {
+/// Sends [`FRAMES`] SYNs to the VIP from these addresses in turn.
+pub(super) fn send_frames(lab: &Topology, hosts: &[Ipv4Addr]) -> Result<(), LabError> {
     let socket = FrameSocket::open(&lab.client_port)?;
-    let hosts: Vec<Ipv4Addr> = CLIENTS.hosts().collect();
     let macs = (lab.client_port.mac(), lab.front.mac());
-    for (number, host) in (0..FRAMES).zip(hosts.into_iter().cycle()) {
-        let from = SocketAddrV4::new(host, FIRST_PORT + number);
+    for (number, host) in (0..FRAMES).zip(hosts.iter().cycle()) {
+        let from = SocketAddrV4::new(*host, FIRST_PORT + number);
         socket.send(&syn::frame(&Ends { macs, from, to: VIP }))?;
         if number % BURST == BURST - 1 {
             // A veth keeps 256 frames and loses the others silently.
@@ -82,8 +81,8 @@ fn send_frames(lab: &Topology) -> Result<(), LabError> {
 }
 
 /// Each attempt is one packet: it is given up before its SYN is repeated, after 1 s. Returns how many were answered.
-fn attempt_connections(lab: &Topology) -> Result<u64, LabError> {
-    let get = Get { to: SocketAddr::V4(VIP), from: None, timeout: ATTEMPT_TIME };
+pub(super) fn attempt_connections(lab: &Topology, from: Option<IpAddr>) -> Result<u64, LabError> {
+    let get = Get { to: SocketAddr::V4(VIP), from, timeout: ATTEMPT_TIME };
     let answered = run_in(&lab.client, || {
         thread::scope(|scope| {
             let attempts: Vec<_> = (0..ATTEMPTS).map(|_| scope.spawn(|| get.send().is_ok())).collect();
@@ -98,7 +97,7 @@ fn attempt_connections(lab: &Topology) -> Result<u64, LabError> {
 }
 
 /// The daemon reads its counters at most once a second. What is missing at the end stays missing.
-fn wait_for_drops(daemon: &Daemon, expected: u64) -> Result<StatsSnapshot, DemoError> {
+pub(super) fn wait_for_drops(daemon: &Daemon, expected: u64) -> Result<StatsSnapshot, DemoError> {
     let end = Instant::now() + COUNT_TIME;
     loop {
         let stats = daemon.ask(daemon.client().stats())?.value;
@@ -109,7 +108,7 @@ fn wait_for_drops(daemon: &Daemon, expected: u64) -> Result<StatsSnapshot, DemoE
     }
 }
 
-fn dropped(stats: &StatsSnapshot) -> u64 {
+pub(super) fn dropped(stats: &StatsSnapshot) -> u64 {
     let reasons = stats.interfaces.iter().flat_map(|interface| &interface.reasons);
     reasons.filter(|count| count.reason == Reason::AclDrop.label()).map(|count| count.packets).sum()
 }
@@ -139,5 +138,7 @@ const FRAMES: u16 = 1_000;
 const FIRST_PORT: u16 = 20_000;
 const BURST: u16 = 64;
 const ATTEMPTS: u64 = 4;
+/// By [`send_frames`] and [`attempt_connections`] together.
+pub(super) const SENT: u64 = FRAMES as u64 + ATTEMPTS;
 const ATTEMPT_TIME: Duration = Duration::from_millis(250);
 const COUNT_TIME: Duration = Duration::from_secs(3);

@@ -1,5 +1,5 @@
 //! `weir demo`: the real daemon, real connections and a denied source, in namespaces of its own. Every count is
-//! checked, so that the same code is a test.
+//! checked, so that the same code is a test. `weir demo --l7` shows the L7 path: the module `l7`.
 //!
 //! Nothing is left behind, whatever happens: links, mounts, pins and files live in namespaces that end with this
 //! process, and the daemon is its child and dies with it.
@@ -8,8 +8,10 @@ mod cost;
 mod daemon;
 mod deny;
 mod error;
+mod l7;
 mod place;
 mod privilege;
+mod process;
 mod report;
 mod signals;
 mod steer;
@@ -20,6 +22,8 @@ mod topology;
 use std::panic;
 use std::thread;
 use std::time::Instant;
+
+use serde::Serialize;
 
 use crate::cli::{Failure, Format, Output};
 use daemon::Daemon;
@@ -36,8 +40,29 @@ use topology::Topology;
 /// A [`Failure`]: not permitted, a step that failed, or a count that is not as expected.
 pub fn run(output: &Output) -> anyhow::Result<()> {
     let report = on_own_thread(|| perform(output)).map_err(failure)?;
-    output.data(&report, |report| closing(report, output))?;
-    let wrong = report.wrong();
+    let next = format!("weir run --iface eth0 --vip {}", topology::vip_flag());
+    finish(&report, report.wrong(), (report.elapsed_ms, &next), output)
+}
+
+/// Runs the demo of the L7 path.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_l7(output: &Output) -> anyhow::Result<()> {
+    let report = on_own_thread(|| l7::perform(output)).map_err(failure)?;
+    let next = "weir run --config weir.toml, beginning with examples/l7.toml";
+    finish(&report, report.wrong(), (report.elapsed_ms, next), output)
+}
+
+fn finish<R: Serialize>(
+    report: &R,
+    wrong: Vec<String>,
+    (elapsed, next): (u64, &str),
+    output: &Output,
+) -> anyhow::Result<()> {
+    let quiet = output.format != Format::Table || output.quiet || !wrong.is_empty();
+    output.data(report, |_| if quiet { String::new() } else { closing(elapsed, next) })?;
     if wrong.is_empty() { Ok(()) } else { Err(failure(DemoError::Wrong(wrong)).into()) }
 }
 
@@ -45,14 +70,15 @@ fn perform(output: &Output) -> Result<Report, DemoError> {
     let started = Instant::now();
     privilege::check()?;
     let place = Place::enter()?;
-    let mut story = Story::new(output);
+    let mut story = Story::new(output, 5);
 
-    let lab = Topology::build()?;
+    let lab = Topology::build(false)?;
     story.tell("topology", &lab.describe())?;
 
-    let daemon = Daemon::start(&lab, &place)?;
+    let vip = topology::vip_flag();
+    let daemon = Daemon::start(&lab, &place, vec!["--vip".into(), (&vip).into()], false)?;
     let attached = daemon.wait_ready()?;
-    story.tell("attach", &attached.describe())?;
+    story.tell("attach", &attached.describe(&format!("--vip {vip}")))?;
 
     let steered = steer::steer(&lab)?;
     story.tell("steer", &steered.describe())?;
@@ -85,14 +111,10 @@ fn perform(output: &Output) -> Result<Report, DemoError> {
     })
 }
 
-fn closing(report: &Report, output: &Output) -> String {
-    if output.format != Format::Table || output.quiet || !report.wrong().is_empty() {
-        return String::new();
-    }
-    let seconds = std::time::Duration::from_millis(report.elapsed_ms).as_secs_f64();
+fn closing(elapsed_ms: u64, next: &str) -> String {
+    let seconds = std::time::Duration::from_millis(elapsed_ms).as_secs_f64();
     format!(
-        "every count is right, nothing is left behind ({seconds:.1} s)\nnext, on a real interface: weir run --iface eth0 --vip {}\n",
-        topology::vip_flag()
+        "every count is right, nothing is left behind ({seconds:.1} s)\nnext, on a real interface: {next}\n"
     )
 }
 

@@ -44,6 +44,11 @@ impl Place {
         self.run_dir().join("bpf")
     }
 
+    /// A configuration file for the daemon.
+    pub(super) fn config(&self) -> PathBuf {
+        self.root.join("weir.toml")
+    }
+
     /// Where the daemon's words go.
     pub(super) fn log(&self) -> PathBuf {
         self.root.join("weir.log")

@@ -6,8 +6,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::daemon::Process;
 use super::error::DemoError;
+use super::process::Process;
 
 /// Watches as long as it lives.
 pub(super) struct Watch {

@@ -8,13 +8,14 @@ use crate::cli::{Format, Output};
 /// Tells the steps on stdout; not with `-o json` or `-q`.
 pub(super) struct Story<'a> {
     output: &'a Output,
+    steps: u32,
     step: u32,
     since: Instant,
 }
 
 impl<'a> Story<'a> {
-    pub(super) fn new(output: &'a Output) -> Self {
-        Self { output, step: 0, since: Instant::now() }
+    pub(super) fn new(output: &'a Output, steps: u32) -> Self {
+        Self { output, steps, step: 0, since: Instant::now() }
     }
 
     /// A step that is done, and how long it took. Further lines of `text` are indented.
@@ -29,10 +30,11 @@ impl<'a> Story<'a> {
         let width = WIDTH.saturating_sub(15);
         let last = text.lines().last().map_or(0, |line| line.trim_start().chars().count());
         let fill = " ".repeat(width.saturating_sub(last));
-        Ok(self.output.text(&format!("{}/{STEPS} {name:<10} {text}{fill}  {seconds:.2} s\n", self.step))?)
+        Ok(self
+            .output
+            .text(&format!("{}/{} {name:<10} {text}{fill}  {seconds:.2} s\n", self.step, self.steps))?)
     }
 }
 
-const STEPS: u32 = 5;
 /// Of a line without its time.
 const WIDTH: usize = 92;

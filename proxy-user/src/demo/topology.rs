@@ -28,6 +28,8 @@ pub(super) struct Topology {
 
 /// A backend.
 pub(super) struct Backend {
+    /// Its host.
+    pub(super) host: Namespace,
     /// Its host's end of its link.
     pub(super) port: Port,
     /// What answers there.
@@ -36,7 +38,8 @@ pub(super) struct Backend {
 
 impl Topology {
     /// Makes it. veth loses what XDP redirects unless both ends are set up for it: `lab` does that.
-    pub(super) fn build() -> Result<Self, LabError> {
+    /// With `keep_alive` the backends' servers let a connection have many requests.
+    pub(super) fn build(keep_alive: bool) -> Result<Self, LabError> {
         let (client, weir) = (Namespace::new("client")?, Namespace::new("weir")?);
         let [front_name, sides @ ..] = INTERFACES;
         let (client_port, front) = Veth::pair((&client, "eth0"), (&weir, front_name))?;
@@ -46,7 +49,7 @@ impl Topology {
         let backends = BACKENDS
             .into_iter()
             .zip(sides)
-            .map(|(plan, side)| plan.build(&weir, side))
+            .map(|(plan, side)| plan.build(&weir, side, keep_alive))
             .collect::<Result<_, _>>()?;
         Ok(Self { client, client_port, weir, front, backends })
     }
@@ -68,7 +71,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn build(self, weir: &Namespace, side: &str) -> Result<Backend, LabError> {
+    fn build(self, weir: &Namespace, side: &str, keep_alive: bool) -> Result<Backend, LabError> {
         let host = Namespace::new(self.name)?;
         let (port, near) = Veth::pair((&host, "eth0"), (weir, side))?;
         port.add_address(net(self.addr, 24))?;
@@ -76,8 +79,8 @@ impl Plan {
         near.add_address(net(self.weir, 32))?;
         near.add_route(Route::on_link(net(self.addr, 32)).source(self.weir.into()))?;
         let addr = SocketAddr::new(self.addr.into(), BACKEND_PORT);
-        let server = HttpServer::start(&host, addr, self.name, false)?;
-        Ok(Backend { port, server })
+        let server = HttpServer::start(&host, addr, self.name, keep_alive)?;
+        Ok(Backend { host, port, server })
     }
 }
 
@@ -92,7 +95,12 @@ pub(super) fn backend_addresses() -> impl Iterator<Item = (&'static str, String)
     BACKENDS.into_iter().map(|plan| (plan.name, format!("{}:{BACKEND_PORT}", plan.addr)))
 }
 
-fn net(addr: Ipv4Addr, length: u8) -> IpNet {
+/// The backends' names and addresses.
+pub(super) fn backends() -> [(&'static str, Ipv4Addr); 2] {
+    BACKENDS.map(|plan| (plan.name, plan.addr))
+}
+
+pub(super) fn net(addr: Ipv4Addr, length: u8) -> IpNet {
     IpNet::new_assert(IpAddr::V4(addr), length)
 }
 

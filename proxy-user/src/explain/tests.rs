@@ -37,6 +37,7 @@ fn service(vip: &str) -> Service {
         discovery: None,
         health: None,
         publish: Vec::new(),
+        l7: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a worker needs to know, whole: services with their endpoints, and routes. A snapshot replaces the one before it;
 //! nothing in it is a difference.
 
+mod check;
 mod routes;
 mod rules;
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use routes::{
-    Action, Destination, HeaderChange, HeaderMatch, Matches, Retry, Route, Routes, TextMatch, VirtualHost,
+    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, Retry, Route, Routes, TextMatch,
+    VirtualHost,
 };
 pub use rules::{Access, AccessRule, Balance, HashBy, Outlier, Pool, Rules};
 
@@ -99,7 +101,7 @@ pub struct Limits {
 pub struct Timeouts {
     /// For a connection to an endpoint.
     pub connect: Duration,
-    /// For a connection on which nothing moves.
+    /// For a connection on which nothing moves, also while a request is under way.
     pub idle: Duration,
     /// For a request, from its first byte to its answer's last; none is no bound.
     pub request: Option<Duration>,
@@ -124,7 +126,8 @@ pub enum ClientAddress {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
-    /// A header of this name, in protocols that have headers.
+    /// A header of this name (HTTP/1, Bolt). What peers that are not trusted say in it is removed; behind what a trusted one
+    /// says, its own address is appended.
     Header(String),
 }
 
@@ -138,6 +141,15 @@ impl Snapshot {
                 .find(|(_, service)| service.vip.ip() == local.ip() && service.vip.port() == port)
         };
         find(local.port()).or_else(|| find(0)).map(|(name, service)| (name.as_str(), service))
+    }
+
+    /// What of it no worker would serve by: the first fault, with its place.
+    ///
+    /// # Errors
+    /// A codec that there is none of, a header that is none or frames the message, a status or a percentage out of range, a way
+    /// to tell the client's address that the service's codec does not have.
+    pub fn check(&self) -> Result<(), String> {
+        check::check(self)
     }
 
     /// Whether two snapshots say the same, whatever their generations.

@@ -76,6 +76,10 @@ pub struct ServiceStats {
     pub pool_hits: u64,
     /// Faults of weir's own that ended one connection each.
     pub panics: u64,
+    /// Copies of requests that were sent to another service.
+    pub mirrored: u64,
+    /// Copies that were given up: no connection at once, too slow, or no whole answer.
+    pub mirrors_lost: u64,
     /// By route: `VIRTUAL HOST/ROUTE`.
     pub routes: BTreeMap<String, RouteStats>,
     /// By endpoint.

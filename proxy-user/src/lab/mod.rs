@@ -2,6 +2,7 @@
 //!
 //! Everything is owned by values: when they are dropped, or the process dies, nothing is left behind.
 
+pub mod bolt;
 pub mod bulk;
 mod error;
 mod ethtool;
@@ -12,6 +13,7 @@ mod namespace;
 mod port;
 mod route;
 mod server;
+pub mod talk;
 pub mod udp;
 
 use std::io::Write as _;

@@ -8,3 +8,6 @@ mod golden;
 mod hostile;
 #[cfg(test)]
 mod matrix;
+#[cfg(test)]
+#[path = "../l7/table.rs"]
+mod table;

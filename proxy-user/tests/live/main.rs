@@ -18,6 +18,10 @@ mod l7;
 #[cfg(test)]
 mod l7_bed;
 #[cfg(test)]
+mod l7_config;
+#[cfg(test)]
+mod l7_peers;
+#[cfg(test)]
 mod l7_seen;
 #[cfg(test)]
 mod links;

@@ -165,6 +165,7 @@ fn service(addr: IpAddr, forward: Forward) -> Service {
         discovery: None,
         health: None,
         publish: Vec::new(),
+        l7: None,
     }
 }
 

@@ -42,6 +42,7 @@ fn desired(dir: &Path) -> Desired {
         backends: BTreeMap::new(),
         discovery: Some(Arc::new(discovery)),
         health: None,
+        l7: None,
         publish: Vec::new(),
     };
     let mut desired = crate::config::Part::default().into_desired((1_024, 2_047), 0);

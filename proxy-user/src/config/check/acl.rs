@@ -66,7 +66,7 @@ impl Checker<'_> {
         self.out.part.acl.lists.insert(name.clone(), list);
     }
 
-    fn entry(&mut self, text: &str, span: &Range<usize>, entries: &mut BTreeMap<IpNet, AclEntry>) {
+    pub(super) fn entry(&mut self, text: &str, span: &Range<usize>, entries: &mut BTreeMap<IpNet, AclEntry>) {
         match parse::prefix(text) {
             Ok(prefix) => {
                 let mut adder = Adder { source: self.source, origin: Origin::File, entries };

@@ -142,7 +142,7 @@ fn codes(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
-fn set<T: TryFrom<i64>>(to: &mut T, from: Option<&At<i64>>) {
+pub(super) fn set<T: TryFrom<i64>>(to: &mut T, from: Option<&At<i64>>) {
     if let Some(number) = from.and_then(|at| T::try_from(at.value).ok()) {
         *to = number;
     }

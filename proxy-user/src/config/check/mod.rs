@@ -1,8 +1,14 @@
 //! Raw form in, checked form out: every text parsed, every object in its place, each finding with its span.
 
+mod access;
 mod acl;
 mod guard;
+mod header;
+mod l7;
+mod l7_speaks;
+mod matches;
 mod registry;
+mod route;
 mod service;
 mod settings;
 

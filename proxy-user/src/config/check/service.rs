@@ -50,6 +50,7 @@ impl Checker<'_> {
             discovery: None,
             health: None,
             publish: Vec::new(),
+            l7: None,
         };
         for form in &raw.backends {
             let Some((addr, backend, span)) = self.backend(form, vip.port) else { continue };
@@ -63,6 +64,7 @@ impl Checker<'_> {
         service.discovery = self.discovery(raw, &service, registries).map(Arc::new);
         service.health = raw.health.as_ref().and_then(|health| self.health(health, &service)).map(Arc::new);
         service.publish = self.publish(raw, &service, registries);
+        service.l7 = self.l7(raw, service.forward).map(Arc::new);
         self.out.part.services.insert(name.clone(), service);
     }
 

@@ -37,6 +37,8 @@ impl Checker<'_> {
         set(&mut limits.acl_ipv6_prefixes, &raw.limits.acl_ipv6_prefixes);
         set(&mut limits.flows, &raw.limits.flows);
 
+        self.out.settings.l7_workers = raw.l7.workers.as_ref().and_then(|at| u32::try_from(at.value).ok());
+
         self.out.part.seed = raw.seed.as_ref().and_then(|seed| u64::try_from(seed.value).ok());
         self.out.part.reply_route = raw.reply_route.unwrap_or_default();
     }

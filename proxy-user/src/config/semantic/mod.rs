@@ -2,6 +2,7 @@
 //! catalog runs it again after merging what the API set.
 
 mod acl;
+mod l7;
 mod services;
 mod snat;
 
@@ -45,6 +46,7 @@ fn check(view: &View<'_>) -> Vec<Problem> {
     let mut found = Found(Vec::new());
     acl::check(view, &mut found);
     services::check(view, &mut found);
+    l7::check(view, &mut found);
     snat::check(view, &mut found);
     found.0.sort_by_key(|problem| problem.severity);
     found.0

@@ -24,6 +24,8 @@ pub enum NoteStyle {
     Forwarded,
     /// Both.
     Both,
+    /// The header that is named, as a list like `X-Forwarded-For`.
+    Named,
 }
 
 /// The client's address, for the upstream.
@@ -33,7 +35,7 @@ pub struct ClientNote<'a> {
     pub address: IpAddr,
     /// How HTTP says it.
     pub style: NoteStyle,
-    /// The header that says it in a protocol without a custom of its own (Bolt).
+    /// The header of [`NoteStyle::Named`]; also what says it in a protocol without a custom of its own (Bolt).
     pub header: &'a [u8],
     /// What the peer says of clients before it stays, and the peer is appended; else it is thrown away.
     pub trusted: bool,

@@ -10,5 +10,5 @@ mod why;
 
 pub use matches::Asking;
 pub(in crate::l7) use table::with_edits;
-pub use table::{Does, MOST_CHANGES, RouteCounters, Taken, Target, VirtualHosts, full_name};
+pub use table::{Does, RouteCounters, Taken, Target, VirtualHosts, full_name};
 pub use why::{conditions, why_not};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::matches::{self, Asking};
 use crate::l7::codec::HeaderEdit;
-use crate::l7::snapshot::{Action, HeaderChange, Matches, Retry, Route, VirtualHost};
+use crate::l7::snapshot::{Action, HeaderChange, Matches, Mirror, Retry, Route, VirtualHost};
 use crate::l7::stats::Tally;
 
 /// Virtual hosts of one service.
@@ -41,6 +41,10 @@ pub struct Taken {
     pub request_headers: Vec<HeaderChange>,
     /// Changes to the answer's headers.
     pub response_headers: Vec<HeaderChange>,
+    /// Who gets a copy.
+    pub mirror: Option<Mirror>,
+    /// For [`Taken::mirrors`].
+    mirror_turn: Cell<u8>,
     /// What is counted of it. A route of the same name goes on with them after a change.
     pub counters: Rc<RouteCounters>,
 }
@@ -136,8 +140,18 @@ impl Taken {
             retry: route.retry.clone(),
             request_headers: route.request_headers.clone(),
             response_headers: route.response_headers.clone(),
+            mirror: route.mirror.clone(),
+            mirror_turn: Cell::new(0),
             counters: Rc::default(),
         }
+    }
+
+    /// The service that gets a copy of the next request, if it is one that is copied.
+    pub fn mirrors(&self) -> Option<&str> {
+        let mirror = self.mirror.as_ref().filter(|mirror| mirror.percent > 0)?;
+        let sum = self.mirror_turn.get() + mirror.percent.min(100);
+        self.mirror_turn.set(sum % 100);
+        (sum >= 100).then_some(mirror.service.as_str())
     }
 
     /// Where a request goes that is forwarded; `None`: to nobody.
@@ -150,26 +164,30 @@ impl Taken {
     }
 }
 
-/// Changes as a codec takes them: shown to `with`, without an allocation.
+/// Changes as a codec takes them: shown to `with`, without an allocation unless they are many.
 pub(in crate::l7) fn with_edits<R>(changes: &[HeaderChange], with: impl FnOnce(&[HeaderEdit<'_>]) -> R) -> R {
-    if changes.is_empty() {
-        return with(&[]);
+    if changes.len() > MANY_CHANGES {
+        return with(&changes.iter().map(edit_of).collect::<Vec<_>>());
     }
-    let mut edits = [HeaderEdit::Remove(b""); MOST_CHANGES];
+    let mut edits = [HeaderEdit::Remove(b""); MANY_CHANGES];
     let mut count = 0;
     for (place, change) in edits.iter_mut().zip(changes) {
-        *place = match change {
-            HeaderChange::Set(name, value) => HeaderEdit::Set(name.as_bytes(), value.as_bytes()),
-            HeaderChange::Add(name, value) => HeaderEdit::Add(name.as_bytes(), value.as_bytes()),
-            HeaderChange::Remove(name) => HeaderEdit::Remove(name.as_bytes()),
-        };
+        *place = edit_of(change);
         count += 1;
     }
     with(edits.get(..count).unwrap_or_default())
 }
 
-/// Header changes of a route at most; more are left out, which the configuration's check refuses.
-pub const MOST_CHANGES: usize = 32;
+fn edit_of(change: &HeaderChange) -> HeaderEdit<'_> {
+    match change {
+        HeaderChange::Set(name, value) => HeaderEdit::Set(name.as_bytes(), value.as_bytes()),
+        HeaderChange::Add(name, value) => HeaderEdit::Add(name.as_bytes(), value.as_bytes()),
+        HeaderChange::Remove(name) => HeaderEdit::Remove(name.as_bytes()),
+    }
+}
+
+/// Header changes of a route that take no memory.
+const MANY_CHANGES: usize = 16;
 
 impl VirtualHosts {
     /// Compiles the virtual hosts of a service. Of two with one name the first counts.

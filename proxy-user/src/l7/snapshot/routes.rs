@@ -44,6 +44,25 @@ pub struct Route {
     pub request_headers: Vec<HeaderChange>,
     /// Changes to the answer's headers.
     pub response_headers: Vec<HeaderChange>,
+    /// Who gets a copy of the request.
+    pub mirror: Option<Mirror>,
+}
+
+/// A copy of requests goes to another service, whose answers are thrown away. It never delays a request nor fails one: where
+/// there is no connection for it at once, or its service is slower than the request, the copy is given up, and counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mirror {
+    /// A service of the snapshot, of the same protocol.
+    pub service: String,
+    /// Of a hundred requests, so many are copied, exactly (of each worker); 0 to 100.
+    pub percent: u8,
+}
+
+impl Default for Mirror {
+    fn default() -> Self {
+        Self { service: String::new(), percent: 100 }
+    }
 }
 
 /// Whom a route has.
@@ -132,11 +151,14 @@ pub struct Retry {
     pub tries: u8,
     /// How many retries for a hundred requests, of each worker and service; a few are always allowed.
     pub budget_percent: u8,
+    /// Answers with one of these HTTP statuses, 400 to 599, count as none if the request may be sent twice: it is sent again,
+    /// to another endpoint if there is one. The last answer is passed on.
+    pub statuses: Vec<u16>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { tries: 2, budget_percent: 20 }
+        Self { tries: 2, budget_percent: 20, statuses: Vec::new() }
     }
 }
 

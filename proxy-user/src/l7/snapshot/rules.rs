@@ -35,6 +35,9 @@ pub struct Rules {
     pub no_upgrade: bool,
     /// One of so many requests is logged; 0: none.
     pub access_log: u32,
+    /// A request's head, and the whole of a message where requests share a connection (Bolt), comes within this time of its
+    /// first byte; zero: 30 seconds.
+    pub head: Duration,
 }
 
 /// Who may ask: an ordered list, the first match decides, as nginx's `allow` and `deny` do.

@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
 use super::stream::Stream;
-use super::timers::Deadline;
+use super::timers::{Deadline, NEVER};
 use crate::l7::codec::{Body, LocalReason, PoolMode, Session, Side};
 
 impl Engine {
@@ -41,12 +41,34 @@ impl Engine {
                 }
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     // What waits goes on waiting; idle connections may give descriptors back.
-                    self.close_one_idle();
+                    if !self.close_some_idle() {
+                        self.stop_accepting();
+                    }
                     return;
                 }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Descriptors have run out, and no idle connection has any: to be told again and again that somebody waits would only
+    /// burn time.
+    fn stop_accepting(&mut self) {
+        for listener in [&self.v4, &self.v6].into_iter().flatten() {
+            self.poll.remove(listener);
+        }
+        self.accept_again = self.now.saturating_add(BREATH);
+    }
+
+    /// Accepts again, after a while without descriptors.
+    pub(super) fn accept_if_due(&mut self) {
+        if self.now < self.accept_again {
+            return;
+        }
+        self.accept_again = NEVER;
+        if self.listen().is_err() {
+            self.stop_accepting();
         }
     }
 
@@ -75,6 +97,7 @@ impl Engine {
             deadline: Deadline::default(),
             state: State::Detecting,
             paused: false,
+            partial: false,
             variant: 0,
             skip: 0,
             born: self.now,
@@ -133,5 +156,7 @@ pub(super) fn is_complete(body: &Body) -> bool {
 
 /// Connections accepted before others have their turn.
 const AT_ONCE: usize = 64;
+/// Without accepting, where there are no descriptors, in microseconds.
+const BREATH: u64 = 100_000;
 /// For the first bytes that tell a protocol, in microseconds.
 const DETECTION: u64 = 10_000_000;

@@ -36,6 +36,9 @@ impl Engine {
         match upstream.codec.0.decode(&mut upstream.session, bytes) {
             Ok(Decoded::More(need)) => Step::Need(need),
             Ok(Decoded::Head(head)) if matches!(head.kind, Kind::Response | Kind::Interim) => {
+                if head.status.http >= 400 && self.retry_status(key, client, head.status.http) {
+                    return Step::Wait;
+                }
                 self.forward_answer(key, client, &head, bytes)
             }
             Ok(Decoded::Head(_)) => self.bad_answer(key, client),
@@ -132,6 +135,7 @@ impl Engine {
             self.finish_exchange(key, client_key, keep && clean);
             return Step::Used(progress.used);
         }
+        self.exchange_moved(client_key);
         if slow && let Some(upstream) = self.upstreams.get_mut(key) {
             upstream.paused = true;
         }

@@ -11,13 +11,15 @@ use crate::l7::codec::{self, Codec, Detection};
 pub(super) const HIGH: usize = 256 << 10;
 /// Below, it is again.
 pub(super) const LOW: usize = 64 << 10;
+/// Bytes read at once where only the first request of them goes on.
+const PIPELINE: usize = 32 << 10;
 /// Reads of one connection in a row.
 const READS: usize = 8;
-/// For a request's head to come whole, in microseconds.
-const HEAD: u64 = 30_000_000;
-
 /// For a client to take the last of what it is sent, in microseconds.
 const LAST_WORDS: u64 = 30_000_000;
+/// For a client to close its own side after that: bytes that it still sends would reset the connection, and with it what it
+/// has not read yet.
+const LINGER: u64 = 2_000_000;
 
 /// What handling bytes came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,10 @@ impl Engine {
             if !client.wants_bytes() {
                 return;
             }
+            // Requests that come one after the other wait here: what is read of them at once is copied for each.
+            let most = if matches!(client.state, State::Idle) { PIPELINE } else { usize::MAX };
+            let most = most.min(scratch.len());
+            let Some(scratch) = scratch.get_mut(..most) else { return };
             match client.stream.gather(scratch, again, &mut self.buffers) {
                 Err(_) => {
                     self.client_lost(key);
@@ -128,10 +134,14 @@ impl Engine {
             }
             let step = match &client.state {
                 State::Detecting => self.detect(key, rest),
-                State::Idle if rest.is_empty() => Step::Wait,
+                State::Idle | State::Shared(_) if rest.is_empty() || client.paused => Step::Wait,
+                // It asks, and does not read what it is answered.
+                State::Idle | State::Shared(_) if client.stream.unsent() > HIGH => {
+                    client.paused = true;
+                    Step::Wait
+                }
                 State::Idle => self.begin_exchange(key, rest),
                 State::Busy(_) => self.request_body(key, rest),
-                State::Shared(_) if rest.is_empty() || client.paused => Step::Wait,
                 State::Shared(_) => self.shared_request(key, rest),
                 State::Tunnel(_) => self.tunnel_first(key, rest),
                 State::Closing => Step::Used(rest.len()),
@@ -150,10 +160,11 @@ impl Engine {
 
     fn need_more(&mut self, key: Key, need: usize, begun: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let first = client.stream.need == 0;
         client.stream.need = need;
-        if begun && first && matches!(client.state, State::Idle) {
-            self.client_deadline(key, HEAD);
+        if begun && !client.partial && matches!(client.state, State::Idle | State::Shared(_)) {
+            client.partial = true;
+            let head = self.bounds(key).map_or(u64::MAX, |bounds| bounds.head);
+            self.client_deadline(key, head);
         }
     }
 
@@ -210,12 +221,22 @@ impl Engine {
         }
         let unsent = client.stream.unsent();
         match &client.state {
-            State::Closing if unsent == 0 => self.close_client(key),
+            State::Closing if unsent == 0 && (client.stream.eof || client.stream.hangup) => {
+                self.close_client(key);
+            }
+            State::Closing if unsent == 0 => {
+                client.stream.end = true;
+                // Only shuts it down: nothing is left to send.
+                let _ = client.stream.flush(&mut self.buffers);
+                let until = self.now.saturating_add(LINGER);
+                self.timers.set_sooner(&mut client.deadline, super::poll::Token::Client(key).bits(), until);
+                self.list_client(key);
+            }
             State::Closing => {
                 let until = self.now.saturating_add(LAST_WORDS);
                 self.timers.set_sooner(&mut client.deadline, super::poll::Token::Client(key).bits(), until);
             }
-            State::Shared(_) if client.paused && unsent < LOW => {
+            State::Idle | State::Shared(_) if client.paused && unsent < LOW => {
                 client.paused = false;
                 self.list_client(key);
             }

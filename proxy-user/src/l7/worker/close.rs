@@ -68,12 +68,24 @@ impl Engine {
         }
     }
 
-    /// Descriptors have run out: an idle client gives up its own, so that new ones are served.
-    pub(super) fn close_one_idle(&mut self) {
-        let idle = self.clients.iter().find(|(_, client)| is_idle(client)).map(|(key, _)| key);
-        if let Some(key) = idle {
+    /// Descriptors have run out: some idle clients of the service that has most connections give up theirs, so that new ones
+    /// are served. Says whether there were any.
+    pub(super) fn close_some_idle(&mut self) -> bool {
+        let most = self.directory.all.iter().max_by_key(|(_, service)| service.counters.active);
+        let most = most.map(|(key, _)| key);
+        let idle = |of: Option<Key>| -> Vec<Key> {
+            let fits = |client: &Client| of.is_none_or(|of| client.service == of) && is_idle(client);
+            self.clients.iter().filter(|(_, client)| fits(client)).map(|(key, _)| key).take(SOME).collect()
+        };
+        let mut keys = idle(most);
+        if keys.is_empty() {
+            keys = idle(None);
+        }
+        let any = !keys.is_empty();
+        for key in keys {
             self.client_lost(key);
         }
+        any
     }
 
     /// After a fault of weir's own in a connection's work.
@@ -104,5 +116,7 @@ pub(super) fn is_idle(client: &Client) -> bool {
     nothing && matches!(client.state, State::Idle | State::Shared(0))
 }
 
+/// Idle clients closed at once where descriptors run out: what comes in needs one here and one to an endpoint.
+const SOME: usize = 16;
 /// Status in the log and the counters of a request whose client has left before its answer.
 const CLIENT_LEFT: u16 = 499;

@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) state: State,
     /// Not read from: what it asks for is slow to go out.
     pub(super) paused: bool,
+    /// A message has begun to come, and its time runs.
+    pub(super) partial: bool,
     /// Form of the protocol that it speaks, as its last message says.
     pub(super) variant: u8,
     /// Bytes of a refused message that are still to come, and go nowhere.
@@ -73,6 +75,10 @@ pub(super) struct Exchange {
     pub(super) asked: Asked,
     /// When it began, in microseconds.
     pub(super) started: u64,
+    /// When it is given up, whatever moves.
+    pub(super) deadline: u64,
+    /// The connection that its copy goes out on.
+    pub(super) mirror: Option<Key>,
     /// What of the request is still to come.
     pub(super) request: Body,
     pub(super) answer: Answer,
@@ -150,6 +156,21 @@ pub(super) enum Use {
     Shared(Shared),
     /// This client's bytes.
     Tunnel(Key),
+    /// A copy of a request.
+    Mirror(Mirrored),
+}
+
+/// A copy of a request, on a connection that has one at a time.
+#[derive(Debug)]
+pub(super) struct Mirrored {
+    /// The service whose route copies.
+    pub(super) service: Key,
+    /// All of the request is in the connection's buffer, or sent.
+    pub(super) whole: bool,
+    /// What of the answer is still to come; none before its head.
+    pub(super) answer: Option<Body>,
+    /// The connection may be used again after it.
+    pub(super) keep: bool,
 }
 
 /// What shares a connection.
@@ -191,7 +212,8 @@ impl Client {
         match &self.state {
             State::Detecting | State::Idle | State::Shared(_) | State::Tunnel(_) => true,
             State::Busy(exchange) => exchange.upstream.is_some() && exchange.request != Body::None,
-            State::Closing => false,
+            // To be thrown away.
+            State::Closing => true,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(in crate::l7) struct Counters {
     pub(in crate::l7) retries: u64,
     pub(in crate::l7) pool_hits: u64,
     pub(in crate::l7) panics: u64,
+    pub(in crate::l7) mirrored: u64,
+    pub(in crate::l7) mirrors_lost: u64,
 }
 
 impl Counters {
@@ -54,6 +56,8 @@ impl Counters {
             retries: self.retries,
             pool_hits: self.pool_hits,
             panics: self.panics,
+            mirrored: self.mirrored,
+            mirrors_lost: self.mirrors_lost,
             ..ServiceStats::default()
         }
     }

@@ -1,6 +1,7 @@
 //! Connections to endpoints: from the pool, or new; and who waits for one.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
@@ -30,6 +31,11 @@ impl Engine {
             return;
         }
         let most = self.most_connections(endpoint, codec);
+        let full = self.endpoints.get_mut(endpoint).filter(|there| there.connections >= most);
+        if let Some(old) = full.and_then(|there| there.idle.pop()) {
+            // It is there for requests that have not been lost yet.
+            self.upstream_lost(old);
+        }
         let Some(there) = self.endpoints.get(endpoint) else {
             self.abort_exchange(client_key, LocalReason::NoUpstream, 503);
             return;
@@ -73,7 +79,7 @@ impl Engine {
     }
 
     /// An idle connection: the one used last, which most likely still is one.
-    fn idle_upstream(&mut self, endpoint: Key, port: u16) -> Option<Key> {
+    pub(super) fn idle_upstream(&mut self, endpoint: Key, port: u16) -> Option<Key> {
         let there = self.endpoints.get_mut(endpoint)?;
         let fixed = there.addr.port() != 0;
         let place = if fixed {
@@ -121,27 +127,31 @@ impl Engine {
         used: Use,
     ) -> Option<Key> {
         let endpoint = self.endpoints.get_mut(endpoint_key)?;
-        let service = self.directory.all.get(endpoint.service)?;
         let addr = match endpoint.addr.port() {
             0 => SocketAddr::new(endpoint.addr.ip(), port),
             _ => endpoint.addr,
         };
         endpoint.counters.connects += 1;
-        let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let begun = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).and_then(|fd| {
-            sockopt::set_tcp_nodelay(&fd, true)?;
-            match connect(&fd, &addr) {
-                Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
-                Err(error) => Err(error),
-            }
-        });
+        let mut begun = begin(&addr);
+        if begun.as_ref().is_err_and(|error| is_shortage(*error)) && self.close_some_idle() {
+            begun = begin(&addr);
+        }
         let key = self.upstreams.next_key();
-        let registered = begun.ok().filter(|fd| self.poll.add(fd, Token::Upstream(key)).is_ok());
-        let Some(fd) = registered else {
-            endpoint.not_reached(self.now);
-            return None;
+        let endpoint = self.endpoints.get_mut(endpoint_key)?;
+        let service = self.directory.all.get(endpoint.service)?;
+        let fd = match begun {
+            Ok(fd) => fd,
+            Err(error) => {
+                // A want of descriptors is weir's, and says nothing of the endpoint.
+                if !is_shortage(error) {
+                    endpoint.not_reached(self.now);
+                }
+                return None;
+            }
         };
+        if self.poll.add(&fd, Token::Upstream(key)).is_err() {
+            return None;
+        }
         endpoint.connections += 1;
         let mut upstream = Upstream {
             stream: Stream::new(fd),
@@ -212,4 +222,21 @@ impl Engine {
             service.counters.pending = service.counters.pending.saturating_sub(1);
         }
     }
+}
+
+/// A socket on its way to an address.
+fn begin(addr: &SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_tcp_nodelay(&fd, true)?;
+    match connect(&fd, addr) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether it fails for want of descriptors or memory.
+const fn is_shortage(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }

@@ -47,6 +47,10 @@ pub(super) struct Engine {
     pub(super) drain_until: Option<u64>,
     next_report: u64,
     seed: u64,
+    /// When to accept again, if it was stopped.
+    pub(super) accept_again: u64,
+    /// Copies of requests under way, on connections that have one at a time.
+    pub(super) mirrors: u32,
 }
 
 impl Engine {
@@ -80,12 +84,15 @@ impl Engine {
             drain_until: None,
             next_report: REPORT,
             seed: u64::from(std::process::id()) << 32 | u64::from(listeners.number),
+            accept_again: NEVER,
+            mirrors: 0,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
-            let until = self.timers.next().min(self.next_report).min(self.drain_until.unwrap_or(NEVER));
+            let until = self.timers.next().min(self.next_report).min(self.accept_again);
+            let until = until.min(self.drain_until.unwrap_or(NEVER));
             self.poll.wait(self.now, until)?;
             self.look_at_the_clock();
             let mut control = false;
@@ -102,6 +109,7 @@ impl Engine {
                 self.hear()?;
             }
             self.tick();
+            self.accept_if_due();
             self.settle();
             if self.now >= self.next_report {
                 self.next_report = self.now + REPORT;
@@ -153,7 +161,7 @@ impl Engine {
     }
 
     /// A fault of weir's own in a connection's work ends that connection only.
-    fn guarded(&mut self, token: Token, work: impl FnOnce(&mut Self)) {
+    pub(super) fn guarded(&mut self, token: Token, work: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
             let cleaned = catch_unwind(AssertUnwindSafe(|| self.end_after_panic(token)));
             if cleaned.is_err() {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::accept::is_complete;
 use super::client::{HIGH, Step};
-use super::connection::{Answer, Exchange, State};
+use super::connection::{Answer, Exchange, Protocol, State};
 use super::engine::Engine;
 use super::log::Line;
 use super::slab::Key;
@@ -30,6 +30,8 @@ impl Engine {
     /// Decides on a request: who may ask, which route, where to.
     #[inline]
     pub(super) fn decide(&mut self, service_key: Key, asking: &Asking<'_>) -> Result<Decision, LocalReason> {
+        #[cfg(test)]
+        super::tests::fault(asking);
         let now = self.now;
         let draining = self.drain_until;
         let service = self.directory.all.get_mut(service_key).ok_or(LocalReason::NoRoute)?;
@@ -86,12 +88,16 @@ impl Engine {
         let Some(codec) = client.codec else { return Step::Wait };
         match codec.0.decode(&mut client.session, bytes) {
             Ok(Decoded::More(need)) => Step::Need(need),
-            Ok(Decoded::Head(head)) => self.exchange(key, codec.0, &head, bytes),
+            Ok(Decoded::Head(head)) => {
+                client.partial = false;
+                self.exchange(key, codec, &head, bytes)
+            }
             Err(refusal) => self.refuse(key, codec.0, &refusal),
         }
     }
 
-    fn exchange(&mut self, key: Key, codec: &'static dyn Codec, head: &Head, bytes: &[u8]) -> Step {
+    fn exchange(&mut self, key: Key, protocol: Protocol, head: &Head, bytes: &[u8]) -> Step {
+        let codec = protocol.0;
         let Some(client) = self.clients.get_mut(key) else { return Step::Wait };
         client.requests += 1;
         let (service_key, peer) = (client.service, client.peer);
@@ -138,6 +144,7 @@ impl Engine {
             endpoint.active += 1;
             endpoint.counters.requests += 1;
         }
+        let mirror = self.mirror(key, protocol, head, &decision, &held);
         let method = head.keys.method.of(bytes);
         let now = self.now;
         let Some(client) = self.clients.get_mut(key) else { return Step::Wait };
@@ -147,6 +154,8 @@ impl Engine {
             taken: decision.taken,
             asked: head.asked,
             started: now,
+            deadline: decision.deadline,
+            mirror,
             request: head.body,
             answer: Answer::Waiting,
             close: !head.keep,
@@ -160,7 +169,7 @@ impl Engine {
             status: 0,
             log,
         });
-        self.timers.set(&mut client.deadline, super::poll::Token::Client(key).bits(), decision.deadline);
+        self.exchange_moved(key);
         self.connect_exchange(key);
         Step::Used(forwarded)
     }
@@ -207,18 +216,33 @@ impl Engine {
         let part = bytes.get(..progress.used).unwrap_or_default();
         let Some(upstream) = self.upstreams.get_mut(upstream_key) else { return Step::Wait };
         let failed = upstream.stream.put(part, false, &mut self.buffers).is_err();
+        let mirror = exchange.mirror.map(|mirror| (mirror, is_complete(&exchange.request)));
         if upstream.stream.unsent() > HIGH {
             client.paused = true;
         }
         if let Some(service) = self.directory.all.get_mut(client.service) {
             service.counters.bytes_up += progress.used as u64;
         }
+        if let Some((mirror, whole)) = mirror {
+            self.mirror_body(mirror, part, whole);
+        }
+        self.exchange_moved(key);
         if failed {
             // Its answer may be there already.
             self.list_upstream(upstream_key);
         }
         self.dirty_upstream(upstream_key);
         Step::Used(progress.used)
+    }
+
+    /// Something of a request or its answer has moved: the connection is not idle.
+    #[inline]
+    pub(super) fn exchange_moved(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let State::Busy(exchange) = &client.state else { return };
+        let idle = self.directory.all.get(client.service).map_or(u64::MAX, |service| service.bounds.idle);
+        let at = exchange.deadline.min(self.now.saturating_add(idle));
+        self.timers.set(&mut client.deadline, super::poll::Token::Client(key).bits(), at);
     }
 
     /// The line of the access log for this request, if it is one that is logged.
@@ -304,7 +328,7 @@ pub(super) fn client_note<'a>(
         ClientAddress::None | ClientAddress::ProxyV2 => return None,
         ClientAddress::XForwardedFor => (NoteStyle::XForwardedFor, b""),
         ClientAddress::Forwarded => (NoteStyle::Forwarded, b""),
-        ClientAddress::Header(name) => (NoteStyle::XForwardedFor, name.as_bytes()),
+        ClientAddress::Header(name) => (NoteStyle::Named, name.as_bytes()),
     };
     let trusted = plan.rules.trusted.iter().any(|net| net.contains(&address.to_canonical()));
     Some(ClientNote { address, style, header, trusted })

@@ -21,6 +21,7 @@ mod engine;
 mod exchange;
 mod list;
 mod log;
+mod mirror;
 mod poll;
 mod report;
 mod retry;

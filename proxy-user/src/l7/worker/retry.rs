@@ -1,9 +1,10 @@
 //! What becomes of a request whose connection failed: it is tried elsewhere if that does no harm.
 
-use super::connection::{Answer, State};
+use super::connection::{Answer, State, Use};
 use super::engine::Engine;
 use super::slab::Key;
 use crate::l7::codec::LocalReason;
+use crate::l7::pool::Verdict;
 
 impl Engine {
     /// The connection of a client's request has failed, or could not be made. `output` is what of the request there is to
@@ -41,6 +42,38 @@ impl Engine {
         }
         self.retried(endpoint);
         self.connect_exchange(client_key);
+    }
+
+    /// An answer has begun with this status. Whether the request is sent again because of it.
+    pub(super) fn retry_status(&mut self, key: Key, client_key: Key, status: u16) -> bool {
+        let Some(client) = self.clients.get(client_key) else { return false };
+        let State::Busy(exchange) = &client.state else { return false };
+        let rule = &exchange.taken.retry;
+        if !exchange.repeatable || exchange.tries >= rule.tries || !rule.statuses.contains(&status) {
+            return false;
+        }
+        let (service, before, hash) = (client.service, exchange.endpoint, exchange.hash);
+        let of = self.endpoints.get(before).map_or(service, |endpoint| endpoint.service);
+        let Some(endpoint) = self.choose(of, hash, Some(before)) else { return false };
+        if !self.may_retry(service) {
+            return false;
+        }
+        self.note_verdict(before, Verdict::Failed);
+        let Some(upstream) = self.upstreams.get_mut(key) else { return false };
+        upstream.used = Use::Idle;
+        let output = upstream.stream.take_output();
+        if let Some(State::Busy(exchange)) = self.clients.get_mut(client_key).map(|client| &mut client.state)
+        {
+            exchange.upstream = None;
+            exchange.tries += 1;
+            exchange.endpoint = endpoint;
+            exchange.held = output;
+        }
+        self.move_active(before, endpoint);
+        // What is left of its answer would be taken for another's.
+        self.upstream_lost(key);
+        self.connect_exchange(client_key);
+        true
     }
 
     /// A request that waits for an endpoint that has left goes to another.

@@ -51,6 +51,8 @@ pub(super) struct Bounds {
     pub(super) pool_longest: u64,
     pub(super) heartbeat: u64,
     pub(super) streams: usize,
+    /// For a message to come.
+    pub(super) head: u64,
 }
 
 impl Bounds {
@@ -81,11 +83,14 @@ impl Bounds {
             pool_idle: or_never(micros(rules.pool.idle)),
             pool_longest: or_never(micros(rules.pool.longest)),
             heartbeat: or_never(micros(rules.pool.heartbeat)),
+            head: if rules.head.is_zero() { HEAD } else { micros(rules.head) },
             streams: usize::try_from(rules.pool.streams).unwrap_or(usize::MAX).max(1),
         }
     }
 }
 
+/// For a message to come, in microseconds, where nothing is said.
+const HEAD: u64 = 30_000_000;
 /// Requests that wait, where no bound is set.
 const PENDING: u32 = 1024;
 
@@ -113,17 +118,9 @@ impl Engine {
     /// Serves by this snapshot from now on.
     ///
     /// # Errors
-    /// A service names a codec that there is none of; nothing has changed then.
+    /// The snapshot has a fault ([`Snapshot::check`]); nothing has changed then.
     pub(super) fn serve_by(&mut self, snapshot: &Snapshot) -> Result<(), String> {
-        for (name, plan) in &snapshot.services {
-            for codec in std::iter::once(&plan.codec).chain(&plan.rules.detect) {
-                if codec::by_name(codec).is_none() {
-                    return Err(format!(
-                        "service {name} wants codec {codec}, which this build does not have"
-                    ));
-                }
-            }
-        }
+        snapshot.check()?;
         let first = !self.ready;
         for (name, plan) in &snapshot.services {
             let hosts = snapshot.routes.services.get(name).map_or(&[][..], Vec::as_slice);

@@ -46,6 +46,7 @@ impl Engine {
         let total = head.total().and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
         let Some(message) = bytes.get(..total) else { return Step::Need(total) };
         client.variant = head.variant;
+        client.partial = false;
         match head.kind {
             Kind::Heartbeat => {
                 codec.0.heartbeat_reply(&head.asked, client.stream.output(&mut self.buffers));
@@ -85,6 +86,7 @@ impl Engine {
             return;
         };
         let log = self.log_line(service_key, peer, head, message);
+        let copied = taken.mirror.is_some().then(|| Rc::clone(&taken));
         let request = Request {
             codec,
             head,
@@ -100,6 +102,9 @@ impl Engine {
         };
         if let Err(reason) = self.send_shared(key, endpoint, request) {
             self.answer_shared(key, service_key, codec.0, &head.asked, reason);
+        }
+        if let Some(taken) = copied {
+            self.mirror_shared(key, codec, head, message, &taken, hash);
         }
     }
 
@@ -194,7 +199,7 @@ impl Engine {
     }
 
     /// A connection to an endpoint that takes requests of this form: the one with the fewest, or a new one.
-    fn shared_upstream(
+    pub(super) fn shared_upstream(
         &mut self,
         client_key: Key,
         endpoint_key: Key,

@@ -47,7 +47,7 @@ impl Engine {
                 }
             }
             Kind::HeartbeatReply => {
-                if shared.ids.take_if(id, |pending| pending.client.is_none()).is_some() {
+                if shared.ids.take_if(id, |pending| pending.client.is_none() && pending.len == 0).is_some() {
                     shared.asked_alive = false;
                 }
                 self.close_if_done(key);

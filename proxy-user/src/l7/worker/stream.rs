@@ -84,6 +84,10 @@ impl Stream {
         buffers: &mut Buffers,
     ) -> io::Result<Gathered> {
         let kept = self.input.len();
+        if kept > 0 && self.need == 0 {
+            // Not looked at yet: nothing more is read before it was, or one who sends on and on would fill the memory.
+            return Ok(if again { self.hand_out(scratch, buffers) } else { Gathered::Nothing });
+        }
         if kept > scratch.len() / 2 || self.need > scratch.len() {
             return self.gather_many(scratch, again);
         }
@@ -107,6 +111,19 @@ impl Stream {
         buffers.take_back(&mut self.input);
         self.need = 0;
         Ok(Gathered::Scratch(kept + fresh))
+    }
+
+    /// What was kept.
+    fn hand_out(&mut self, scratch: &mut [u8], buffers: &mut Buffers) -> Gathered {
+        let kept = self.input.len();
+        match scratch.get_mut(..kept) {
+            Some(room) => {
+                room.copy_from_slice(&self.input);
+                buffers.take_back(&mut self.input);
+                Gathered::Scratch(kept)
+            }
+            None => Gathered::Own(std::mem::take(&mut self.input)),
+        }
     }
 
     /// Many bytes are kept: each is moved once only.

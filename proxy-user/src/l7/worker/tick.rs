@@ -4,11 +4,12 @@ use std::io::{self, Write as _};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::accept::is_complete;
 use super::connection::{State, Use};
 use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
-use crate::l7::codec::LocalReason;
+use crate::l7::codec::{LocalReason, Refusal};
 use crate::l7::pool::Verdict;
 
 impl Engine {
@@ -23,7 +24,7 @@ impl Engine {
                         .get_mut(key)
                         .is_some_and(|client| self.timers.is_over(&mut client.deadline, entry, self.now));
                     if over {
-                        self.client_is_late(key);
+                        self.guarded(Token::Client(key), |engine| engine.client_is_late(key));
                     }
                 }
                 Token::Upstream(key) => {
@@ -32,7 +33,7 @@ impl Engine {
                         .get_mut(key)
                         .is_some_and(|upstream| self.timers.is_over(&mut upstream.deadline, entry, self.now));
                     if over {
-                        self.upstream_is_late(key);
+                        self.guarded(Token::Upstream(key), |engine| engine.upstream_is_late(key));
                     }
                 }
                 Token::Control | Token::ListenerV4 | Token::ListenerV6 => {}
@@ -46,10 +47,20 @@ impl Engine {
             State::Detecting => self.detection_is_over(key),
             State::Busy(exchange) => {
                 let endpoint = exchange.endpoint;
-                if exchange.upstream.is_some() {
+                if !is_complete(&exchange.request) {
+                    self.abort_exchange(key, LocalReason::BadRequest, TOO_SLOW);
+                    return;
+                }
+                // A client that does not read is no fault of the endpoint's.
+                if exchange.upstream.is_some() && client.stream.unsent() == 0 {
                     self.note_verdict(endpoint, Verdict::Failed);
                 }
                 self.abort_exchange(key, LocalReason::Timeout, LocalReason::Timeout.http_status());
+            }
+            State::Idle | State::Shared(_) if client.partial => {
+                let Some(codec) = client.codec else { return };
+                let late = Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end");
+                self.refuse(key, codec.0, &late.with_status(TOO_SLOW));
             }
             State::Shared(under_way) if *under_way > 0 => {
                 let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
@@ -66,7 +77,7 @@ impl Engine {
             return;
         }
         match &upstream.used {
-            Use::Idle => self.upstream_lost(key),
+            Use::Idle | Use::Mirror(_) => self.upstream_lost(key),
             Use::Shared(_) => self.shared_tick(key),
             // Its client's deadline counts.
             Use::Exchange(_) | Use::Tunnel(_) => {}
@@ -87,5 +98,7 @@ impl Engine {
     }
 }
 
+/// HTTP status for a request that does not come in time.
+const TOO_SLOW: u16 = 408;
 /// A pipe with room has room for so much.
 const ONE_WRITE: usize = 4096;

@@ -65,9 +65,9 @@ impl Engine {
                 (before, tries) = (Some(endpoint), tries + 1);
                 continue;
             };
-            let fresh = tries == 0 && output.is_empty() && before.is_none();
             let says = self.directory.all.get(service_key).map(|service| &service.plan.client_address);
-            let proxied = fresh && says == Some(&ClientAddress::ProxyV2);
+            // What an endpoint that was tried before did not get begins with it already.
+            let proxied = output.is_empty() && says == Some(&ClientAddress::ProxyV2);
             if let Some(upstream) = self.upstreams.get_mut(upstream_key) {
                 upstream.requests = 1;
                 upstream.stream.set_output(output);

@@ -58,8 +58,10 @@ impl Engine {
             until = shared.earliest.min(self.now.saturating_add(beat));
         }
         self.timers.set(&mut upstream.deadline, Token::Upstream(key).bits(), until);
-        if let Use::Tunnel(client) = upstream.used {
-            self.tunnel_connected(client);
+        match upstream.used {
+            Use::Tunnel(client) => self.tunnel_connected(client),
+            Use::Mirror(_) => self.mirror_connected(key),
+            Use::Idle | Use::Exchange(_) | Use::Shared(_) => {}
         }
     }
 
@@ -156,6 +158,7 @@ impl Engine {
                 Use::Shared(_) if rest.is_empty() => Step::Wait,
                 Use::Shared(_) => self.shared_answer(key, rest),
                 Use::Tunnel(client) => self.tunnel_first_down(client, rest),
+                Use::Mirror(_) => self.mirror_answer(key, rest),
             };
             match step {
                 Step::Used(0) if at >= bytes.len() => return at,
@@ -184,6 +187,9 @@ impl Engine {
             && matches!(exchange.answer, Answer::Body { body: Body::UntilClose, .. })
         {
             self.finish_exchange(key, client_key, false);
+            return;
+        }
+        if eof && self.mirror_ended(key) {
             return;
         }
         let busy = match self.upstreams.get(key).map(|upstream| &upstream.used) {
@@ -230,7 +236,7 @@ impl Engine {
                     self.resume_client(client);
                 }
             }
-            Use::Shared(_) | Use::Idle => {}
+            Use::Shared(_) | Use::Idle | Use::Mirror(_) => {}
         }
     }
 
@@ -270,6 +276,10 @@ impl Engine {
                 let failed = !upstream.connected;
                 self.tunnel_lost(client, output, failed);
             }
+            Use::Mirror(mirrored) => {
+                self.buffers.take_back(&mut upstream.stream.take_output());
+                self.mirror_lost(endpoint_key, &mirrored);
+            }
         }
         self.serve_pending(endpoint_key);
         self.forget_endpoint(endpoint_key);
@@ -308,7 +318,7 @@ impl Engine {
             let unused = match &upstream.used {
                 Use::Idle => true,
                 Use::Shared(shared) => shared.ids.len() == 0,
-                Use::Exchange(_) | Use::Tunnel(_) => false,
+                Use::Exchange(_) | Use::Tunnel(_) | Use::Mirror(_) => false,
             };
             if unused {
                 self.upstream_lost(key);

@@ -127,6 +127,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     discovery: None,
                     health: None,
                     publish: Vec::new(),
+                    l7: None,
                 };
                 world.desired.services.insert(format!("service-{number}"), service);
             }

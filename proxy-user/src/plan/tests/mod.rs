@@ -92,6 +92,7 @@ impl World {
             discovery: None,
             health: None,
             publish: Vec::new(),
+            l7: None,
         };
         for backend in service.backends.keys() {
             self.next_hops.insert(backend.addr, next_hop(backend.addr));

@@ -1,22 +1,22 @@
-//! The client's address for the upstream: `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//! The client's address for the upstream: `X-Forwarded-For`, `Forwarded` (RFC 7239), or a header that the service names.
 
 use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::super::{ClientNote, Edits, Head, NoteStyle};
-use super::fields::is;
 use super::lines::{Line, Lines};
 
 /// Whether a line makes room for what [`put`] writes, or is the word of a peer that is not trusted.
 pub(super) fn replaces(line: &Line<'_>, edits: &Edits<'_>) -> bool {
     let Some(note) = edits.client else { return false };
-    let forwarded = is(line.name, b"forwarded");
-    let for_list = is(line.name, b"x-forwarded-for");
+    let is = |name: &[u8]| same(line.name, name);
     if note.trusted {
-        return (forwarded && says_forwarded(&note)) || (for_list && says_for_list(&note));
+        return (says_forwarded(&note) && is(b"forwarded"))
+            || (says_for_list(&note) && is(b"x-forwarded-for"))
+            || (says_named(&note) && is(note.header));
     }
-    let prefix = line.name.get(..12).is_some_and(|prefix| is(prefix, b"x-forwarded-"));
-    forwarded || prefix || is(line.name, b"x-real-ip")
+    let prefix = line.name.get(..12).is_some_and(|prefix| same(prefix, b"x-forwarded-"));
+    prefix || is(b"forwarded") || is(b"x-real-ip") || (says_named(&note) && is(note.header))
 }
 
 /// Writes the fields: what a trusted peer said of clients before it, then the peer.
@@ -24,10 +24,13 @@ pub(super) fn put(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<
     let Some(note) = edits.client else { return };
     let address = note.address.to_canonical();
     // Writing to memory does not fail.
-    if says_for_list(&note) {
-        out.extend_from_slice(b"X-Forwarded-For: ");
-        put_before(message, head, &note, b"x-forwarded-for", out);
-        let _ = write!(out, "{address}\r\n");
+    for (says, name) in [(says_for_list(&note), &b"X-Forwarded-For"[..]), (says_named(&note), note.header)] {
+        if says {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": ");
+            put_before(message, head, &note, name, out);
+            let _ = write!(out, "{address}\r\n");
+        }
     }
     if says_forwarded(&note) {
         out.extend_from_slice(b"Forwarded: ");
@@ -43,10 +46,16 @@ fn put_before(message: &[u8], head: &Head, note: &ClientNote<'_>, name: &[u8], o
     if !note.trusted {
         return;
     }
-    for line in Lines::of(message, head).filter(|line| is(line.name, name) && !line.value.is_empty()) {
+    for line in Lines::of(message, head).filter(|line| same(line.name, name) && !line.value.is_empty()) {
         out.extend_from_slice(line.value);
         out.extend_from_slice(b", ");
     }
+}
+
+/// Whether two names are one to a backend. To a CGI, `X_Forwarded_For` is `X-Forwarded-For`.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(one) == fold(other))
 }
 
 const fn says_for_list(note: &ClientNote<'_>) -> bool {
@@ -55,4 +64,8 @@ const fn says_for_list(note: &ClientNote<'_>) -> bool {
 
 const fn says_forwarded(note: &ClientNote<'_>) -> bool {
     matches!(note.style, NoteStyle::Forwarded | NoteStyle::Both)
+}
+
+const fn says_named(note: &ClientNote<'_>) -> bool {
+    matches!(note.style, NoteStyle::Named) && !note.header.is_empty()
 }

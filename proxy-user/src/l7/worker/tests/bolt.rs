@@ -3,11 +3,15 @@ use std::io::Write as _;
 use super::*;
 
 /// A request: id, header `service`, content.
-fn frame(id: u32, service: &str, content: &[u8]) -> Vec<u8> {
-    let mut map = 7_u32.to_be_bytes().to_vec();
-    map.extend(b"service");
-    map.extend(u32::try_from(service.len()).unwrap().to_be_bytes());
-    map.extend(service.as_bytes());
+pub(super) fn frame(id: u32, service: &str, content: &[u8]) -> Vec<u8> {
+    frame_with(id, &[("service", service)], content)
+}
+
+pub(super) fn frame_with(id: u32, headers: &[(&str, &str)], content: &[u8]) -> Vec<u8> {
+    let mut map = Vec::new();
+    for (name, value) in headers {
+        crate::wire::bolt::put_header(name.as_bytes(), value.as_bytes(), &mut map).unwrap();
+    }
     let mut frame = vec![1, 1, 0, 1, 1];
     frame.extend(id.to_be_bytes());
     frame.push(1);
@@ -22,7 +26,12 @@ fn frame(id: u32, service: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a request: id and content.
-fn read_request(stream: &mut TcpStream) -> Option<(u32, Vec<u8>)> {
+pub(super) fn read_request(stream: &mut TcpStream) -> Option<(u32, Vec<u8>)> {
+    read_whole(stream).map(|(id, _, content)| (id, content))
+}
+
+/// Reads a request: id, header map, content.
+pub(super) fn read_whole(stream: &mut TcpStream) -> Option<(u32, Vec<u8>, Vec<u8>)> {
     let mut head = [0; 22];
     stream.read_exact(&mut head).ok()?;
     let number =
@@ -30,10 +39,11 @@ fn read_request(stream: &mut TcpStream) -> Option<(u32, Vec<u8>)> {
     let mut rest = vec![0; number(14, 2) + number(16, 2) + number(18, 4)];
     stream.read_exact(&mut rest).ok()?;
     let content = rest.split_off(rest.len() - number(18, 4));
-    Some((u32::try_from(number(5, 4)).unwrap(), content))
+    let map = rest.split_off(number(14, 2));
+    Some((u32::try_from(number(5, 4)).unwrap(), map, content))
 }
 
-fn response(id: u32, status: u16, content: &[u8]) -> Vec<u8> {
+pub(super) fn response(id: u32, status: u16, content: &[u8]) -> Vec<u8> {
     let mut frame = vec![1, 0, 0, 2, 1];
     frame.extend(id.to_be_bytes());
     frame.push(1);
@@ -45,7 +55,7 @@ fn response(id: u32, status: u16, content: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a response: id, status, content.
-fn read_response(stream: &mut TcpStream) -> (u32, u16, Vec<u8>) {
+pub(super) fn read_response(stream: &mut TcpStream) -> (u32, u16, Vec<u8>) {
     let head = read_exactly(stream, 20);
     let number =
         |at: usize, len: usize| head[at..at + len].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
@@ -54,7 +64,7 @@ fn read_response(stream: &mut TcpStream) -> (u32, u16, Vec<u8>) {
 }
 
 /// Answers in the reverse order of what comes, two at a time where `pairs`.
-fn serve(mut stream: TcpStream) {
+pub(super) fn serve(mut stream: TcpStream) {
     while let Some((id, content)) = read_request(&mut stream) {
         match content.as_slice() {
             b"silent" => {}

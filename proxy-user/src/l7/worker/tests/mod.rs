@@ -2,10 +2,16 @@
 
 mod bolt;
 mod failures;
+mod faults;
 mod http1;
+mod identity;
 mod list;
 mod many;
+mod mirror;
+mod resets;
+mod retries;
 mod routes;
+mod slow;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -260,5 +266,26 @@ fn echo(mut stream: TcpStream) {
         if count == 0 || stream.write_all(&room[..count]).is_err() {
             return;
         }
+    }
+}
+
+/// A fault of weir's own, in the middle of its work: for requests that ask for it.
+pub(super) fn fault(asking: &crate::l7::route::Asking<'_>) {
+    let asked = asking.codec.header(asking.message, asking.head, b"x-fault");
+    assert!(asked.is_none(), "a fault, as the test asks for");
+}
+
+/// Closes a connection by a reset: what it has sent and is not read yet is lost.
+fn reset(stream: TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    drop(stream);
+}
+
+/// Waits until something holds.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "it did not come to hold: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }

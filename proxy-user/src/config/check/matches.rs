@@ -1,0 +1,132 @@
+//! Whom a route has.
+
+use std::ops::Range;
+
+use super::Checker;
+use super::header::is_token;
+use super::l7::NO_HTTP;
+use super::l7_speaks::Speaks;
+use crate::config::at::At;
+use crate::config::problem::Code;
+use crate::config::raw_route::{RawRoute, RawText};
+use crate::config::text_or::TextOr;
+use crate::l7::snapshot::{HeaderMatch, Matches, TextMatch};
+
+/// Longest text to compare with, bytes.
+const MAX_TEXT: usize = 4_096;
+
+impl Checker<'_> {
+    pub(super) fn matches(&mut self, raw: &RawRoute, speaks: Speaks) -> Matches {
+        if let Some(at) = raw.path.as_ref().filter(|_| !speaks.http) {
+            self.no_effect("path", at.span.clone(), NO_HTTP);
+        }
+        if let Some(at) = raw.service.as_ref().filter(|_| !speaks.bolt) {
+            let why = "no codec of this service has RPC services";
+            self.no_effect("service", at.span.clone(), why);
+        }
+        let mut headers = Vec::new();
+        for (name, value) in &raw.headers {
+            let pair = self.header_name(name).zip(self.wanted(value));
+            headers.extend(pair.map(|(name, value)| HeaderMatch { name, value }));
+        }
+        Matches {
+            service: raw.service.as_ref().and_then(|at| self.wanted(at)),
+            methods: raw.methods.iter().filter_map(|at| self.method(at, speaks)).collect(),
+            path: raw.path.as_ref().and_then(|at| self.path(at)),
+            headers,
+            sources: self.prefixes(&raw.sources),
+        }
+    }
+
+    fn wanted(&mut self, at: &At<TextOr<RawText>>) -> Option<TextMatch> {
+        let (wanted, span): (fn(String) -> TextMatch, _) = match &at.value {
+            TextOr::Text(text) => {
+                return self.plain(text, &at.span).map(TextMatch::Exact);
+            }
+            TextOr::Long(RawText { prefix: Some(prefix), present: None }) => (TextMatch::Prefix, prefix),
+            TextOr::Long(RawText { prefix: None, present: Some(present) }) => {
+                return Some(if present.value { TextMatch::Present } else { TextMatch::Absent });
+            }
+            TextOr::Long(_) => {
+                let message = "this says not, or twice, what the text must be";
+                let hint = "write either { prefix = \"...\" } or { present = true }";
+                self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
+                return None;
+            }
+        };
+        if span.value.is_empty() {
+            let message = "every text begins with an empty one";
+            let hint = "write { present = true } for any text";
+            self.report.error(Code::BadValue, message, hint, self.source.place(span.span.clone(), ""));
+            return None;
+        }
+        self.plain(&span.value, &span.span).map(wanted)
+    }
+
+    fn plain(&mut self, text: &str, span: &Range<usize>) -> Option<String> {
+        if text.len() <= MAX_TEXT && !text.chars().any(char::is_control) {
+            return Some(text.to_owned());
+        }
+        let message = "this text is too long or has control characters: no request has it";
+        let hint = format!("give at most {MAX_TEXT} bytes of text in one line");
+        self.report.error(Code::BadValue, message, hint, self.source.place(span.clone(), ""));
+        None
+    }
+
+    fn path(&mut self, at: &At<TextOr<RawText>>) -> Option<TextMatch> {
+        let found = self.wanted(at)?;
+        let (TextMatch::Exact(path) | TextMatch::Prefix(path)) = &found else { return Some(found) };
+        let (message, hint) = if !path.starts_with('/') {
+            (format!("the path `{path}` does not begin with /"), "write it from / on, like /api")
+        } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['?', '#']) {
+            let message = format!("`{path}` is not a path alone");
+            (message, "leave query and fragment out, and write other characters as in a URL, like %20")
+        } else if is_odd(path) {
+            let message = format!("`{path}` can be read as another path, and such requests match nothing");
+            (message, "write the path that is meant, without . or .. or empty segments")
+        } else {
+            return Some(found);
+        };
+        self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
+        None
+    }
+
+    fn method(&mut self, at: &At<String>, speaks: Speaks) -> Option<String> {
+        let method = &at.value;
+        let token = (1..=255).contains(&method.len()) && method.bytes().all(is_token);
+        let only_http = speaks.http && !speaks.bolt;
+        let (message, hint) = if !token {
+            (format!("`{}` is not a method", method.escape_debug()), "write a name without blanks".to_owned())
+        } else if only_http && method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            let message = format!("HTTP's methods are in capitals, and `{method}` is not");
+            (message, format!("write {}", method.to_ascii_uppercase()))
+        } else {
+            return Some(method.clone());
+        };
+        self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
+        None
+    }
+}
+
+/// Whether two readers may resolve the path to two places.
+fn is_odd(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let dots = lower.split('/').any(|segment| matches!(segment, "." | ".."));
+    let encoded = ["%2f", "%2e", "%25", "%5c", "%00"].iter().any(|code| lower.contains(code));
+    lower.contains("//") || dots || encoded || lower.contains('\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_odd;
+
+    #[test]
+    fn odd_paths() {
+        for path in ["/", "/a", "/a/", "/a/b.c", "/.well-known/x", "/a%20b"] {
+            assert!(!is_odd(path), "{path}");
+        }
+        for path in ["//", "/a//b", "/.", "/a/..", "/./a", "/a%2fb", "/a%2E", "/a\\b"] {
+            assert!(is_odd(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Virtual hosts and routes: whom a route has, and what becomes of them. Whether the services that it names are there is
+//! `semantic`'s.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::Checker;
+use super::guard::set;
+use super::l7::{NO_HTTP, NO_REQUESTS};
+use super::l7_speaks::Speaks;
+use crate::config::at::At;
+use crate::config::bounds;
+use crate::config::problem::{Code, Locus};
+use crate::config::raw::RawService;
+use crate::config::raw_route::{RawAnswer, RawHost, RawMirror, RawRedirect, RawRoute};
+use crate::config::text_or::TextOr;
+use crate::l7::snapshot::{Action, Destination, Mirror, Retry, Route, VirtualHost};
+
+/// Longest name of a virtual host or a route, bytes.
+const MAX_NAME: usize = 255;
+/// Longest body of a direct answer, bytes.
+const MAX_BODY: usize = 65_536;
+
+/// Where names stand that must not stand twice.
+type Seen = BTreeMap<String, Range<usize>>;
+
+impl Checker<'_> {
+    /// The virtual hosts of a service; none where it has no routes.
+    pub(super) fn hosts(&mut self, raw: &RawService, speaks: Speaks) -> Vec<VirtualHost> {
+        let first = raw.host.first().map(|at| ("host", at.span.clone()));
+        let first = first.or_else(|| raw.route.first().map(|at| ("route", at.span.clone())));
+        if let Some((key, span)) = first.filter(|_| !speaks.requests) {
+            self.no_effect(key, span, NO_REQUESTS);
+            return Vec::new();
+        }
+        let (mut names, mut hosts) = (Seen::new(), Vec::new());
+        let mut made: Vec<_> = raw
+            .host
+            .iter()
+            .map(|host| self.host(&host.value, &raw.name.value, speaks, &mut names, &mut hosts))
+            .collect();
+        if let Some(route) = raw.route.first() {
+            if let Some(at) = hosts.iter().find(|at: &&At<String>| at.value == "*") {
+                let message = "`*` has the hosts that no other names, and so do the service's own routes";
+                let hint = "move the routes of the one to the other";
+                let places = [
+                    self.source.place(at.span.clone(), ""),
+                    self.source.place(route.span.clone(), "the routes"),
+                ];
+                let severity = crate::config::problem::Severity::Error;
+                self.report.add(Code::Duplicate, severity, message, hint, &places);
+            }
+            let routes: Vec<_> = raw.route.iter().map(|at| &at.value).collect();
+            let routes = self.routes(&routes, &raw.name.value, speaks);
+            made.push(VirtualHost { name: "*".to_owned(), hosts: vec!["*".to_owned()], routes });
+        }
+        made
+    }
+
+    fn host(
+        &mut self,
+        raw: &RawHost,
+        service: &str,
+        speaks: Speaks,
+        names: &mut Seen,
+        all: &mut Vec<At<String>>,
+    ) -> VirtualHost {
+        let list = &raw.hosts;
+        if list.value.is_empty() {
+            let (message, hint) = ("a virtual host without hosts has no requests", "name one, or \"*\"");
+            self.report.error(Code::BadValue, message, hint, self.source.place(list.span.clone(), ""));
+        } else if !speaks.http && list.value.iter().any(|at| at.value != "*") {
+            self.no_effect("hosts", list.span.clone(), NO_HTTP);
+        }
+        for at in &list.value {
+            let lower = at.value.to_ascii_lowercase();
+            if !is_host(&lower) {
+                let message = format!("`{}` is not a host", at.value.escape_debug());
+                let hint = "write a name or an address without port, *.example.com, or *";
+                self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
+            } else if let Some(first) = all.iter().find(|other| other.value == lower) {
+                let first = first.span.clone();
+                self.twice(Code::Duplicate, format!("host `{lower}` is named twice"), &at.span, first);
+            }
+            all.push(At { value: lower, span: at.span.clone() });
+        }
+        let name = match (&raw.name, list.value.first()) {
+            (Some(name), _) => self.route_name(name, names),
+            (None, first) => first.map(|at| at.value.to_ascii_lowercase()).unwrap_or_default(),
+        };
+        let routes = match raw.route.is_empty() {
+            true => vec![Route { name: "all".to_owned(), ..Route::default() }],
+            false => self.routes(&raw.route.iter().collect::<Vec<_>>(), service, speaks),
+        };
+        VirtualHost { name, hosts: list.value.iter().map(|at| at.value.clone()).collect(), routes }
+    }
+
+    fn routes(&mut self, all: &[&RawRoute], service: &str, speaks: Speaks) -> Vec<Route> {
+        let mut names = Seen::new();
+        let mut routes = Vec::new();
+        for (number, raw) in all.iter().enumerate() {
+            let name = raw.name.as_ref().map(|name| self.route_name(name, &mut names));
+            let mut retry = Retry::default();
+            if let Some(raw) = &raw.retry {
+                set(&mut retry.tries, raw.tries.as_ref());
+                set(&mut retry.budget_percent, raw.budget.as_ref());
+                retry.statuses = raw.statuses.iter().filter_map(|at| u16::try_from(at.value).ok()).collect();
+            }
+            routes.push(Route {
+                name: name.unwrap_or_else(|| (number + 1).to_string()),
+                matches: self.matches(raw, speaks),
+                action: self.action(raw, service, speaks),
+                timeout: self.time(raw.timeout.as_ref(), bounds::L7_REQUEST),
+                retry,
+                request_headers: self.edits(raw.request_headers.as_ref()),
+                response_headers: self.edits(raw.response_headers.as_ref()),
+                mirror: raw.mirror.as_ref().map(|mirror| self.mirror(mirror, raw, service)),
+            });
+        }
+        routes
+    }
+
+    fn action(&mut self, raw: &RawRoute, service: &str, speaks: Speaks) -> Action {
+        let said = [
+            ("to", raw.to.as_ref().map(|at| &at.span)),
+            ("redirect", raw.redirect.as_ref().map(|at| &at.span)),
+            ("answer", raw.answer.as_ref().map(|at| &at.span)),
+        ];
+        let mut said = said.into_iter().filter_map(|(key, span)| Some((key, span?)));
+        if let (Some((first, _)), Some((second, span))) = (said.next(), said.next()) {
+            let message = format!("a route has one end, and this has two: `{first}` and `{second}`");
+            let hint = "leave one out, or make two routes";
+            self.report.error(Code::NoEffect, message, hint, self.source.place(span.clone(), ""));
+        }
+        let http = [
+            ("redirect", raw.redirect.as_ref().map(|at| &at.span)),
+            ("answer", raw.answer.as_ref().map(|at| &at.span)),
+        ];
+        for (key, span) in http {
+            if let Some(span) = span.filter(|_| !speaks.http) {
+                self.no_effect(key, span.clone(), NO_HTTP);
+            }
+        }
+        match (&raw.to, &raw.redirect, &raw.answer) {
+            (Some(to), ..) => Action::Forward(match &to.value {
+                TextOr::Text(name) => {
+                    self.destination_at(service, name, &to.span);
+                    vec![Destination { service: name.clone(), weight: 1 }]
+                }
+                TextOr::Long(list) => {
+                    let mut all: Vec<Destination> = Vec::new();
+                    for one in list {
+                        let name = &one.service;
+                        self.destination_at(service, &name.value, &name.span);
+                        if all.iter().any(|known| known.service == name.value) {
+                            let message = format!("`{}` is a destination of this route twice", name.value);
+                            let place = self.source.place(name.span.clone(), "");
+                            self.report.error(Code::Duplicate, message, "add the weights up", place);
+                        }
+                        let mut weight = 1;
+                        set(&mut weight, one.weight.as_ref());
+                        all.push(Destination { service: name.value.clone(), weight });
+                    }
+                    if all.iter().all(|one| one.weight == 0) {
+                        let message = "no destination of this route has a weight: nobody would get a request";
+                        let hint = "give one of them a weight, or an `answer`";
+                        let place = self.source.place(to.span.clone(), "");
+                        self.report.error(Code::BadValue, message, hint, place);
+                    }
+                    all
+                }
+            }),
+            (None, Some(redirect), _) => self.redirect(&redirect.value),
+            (None, None, Some(answer)) => self.direct(&answer.value),
+            (None, None, None) => Action::default(),
+        }
+    }
+
+    fn mirror(&mut self, raw: &At<RawMirror>, route: &RawRoute, service: &str) -> Mirror {
+        if route.redirect.is_some() || route.answer.is_some() {
+            self.no_effect("mirror", raw.span.clone(), "this route sends its requests to nobody");
+        }
+        let name = &raw.value.to;
+        self.destination_at(service, &name.value, &name.span);
+        let mut mirror = Mirror { service: name.value.clone(), ..Mirror::default() };
+        set(&mut mirror.percent, raw.value.percent.as_ref());
+        mirror
+    }
+
+    fn destination_at(&mut self, service: &str, destination: &str, span: &Range<usize>) {
+        let locus = Locus::Destination(service.to_owned(), destination.to_owned());
+        self.out.spans.entry(locus).or_insert_with(|| span.clone());
+    }
+
+    fn redirect(&mut self, raw: &RawRedirect) -> Action {
+        let status = raw.status.as_ref().and_then(|at| u16::try_from(at.value).ok()).unwrap_or(302);
+        if let Some(at) = raw.status.as_ref().filter(|_| !matches!(status, 301..=303 | 307 | 308)) {
+            let message = format!("{status} is not a status of a redirect");
+            let hint = "give 301, 302, 303, 307 or 308";
+            self.report.error(Code::OutOfRange, message, hint, self.source.place(at.span.clone(), ""));
+        }
+        let location = self.header_value(&raw.location.value, &raw.location.span).unwrap_or_default();
+        if location.is_empty() || location.contains(' ') {
+            let message = "`location` is not a URL or a path";
+            let hint = "write it as in https://example.com/new or /new";
+            let place = self.source.place(raw.location.span.clone(), "");
+            self.report.error(Code::BadValue, message, hint, place);
+        }
+        Action::Redirect { status, location }
+    }
+
+    fn direct(&mut self, raw: &RawAnswer) -> Action {
+        let status = u16::try_from(raw.status.value).unwrap_or(200);
+        let body = raw.body.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+        if let Some(at) = &raw.body {
+            let place = self.source.place(at.span.clone(), "");
+            if body.len() > MAX_BODY {
+                let message = format!("a body of {} bytes is more than weir answers itself", body.len());
+                let hint = format!("give at most {MAX_BODY} bytes, or serve it by a backend");
+                self.report.error(Code::OutOfRange, message, hint, place);
+            } else if !body.is_empty() && matches!(status, 204 | 205 | 304) {
+                let message = format!("an answer of status {status} has no body");
+                self.report.error(Code::BadValue, message, "leave `body` out", place);
+            }
+        }
+        Action::Direct { status, body }
+    }
+
+    fn route_name(&mut self, at: &At<String>, seen: &mut Seen) -> String {
+        let name = &at.value;
+        let fits = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits || name.contains('/') {
+            let message = format!("`{}` is not a name of a host or route", name.escape_debug());
+            let hint = format!("a name has 1 to {MAX_NAME} visible ASCII characters, without /");
+            self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
+        } else if let Some(first) = seen.insert(name.clone(), at.span.clone()) {
+            self.twice(Code::DuplicateName, format!("`{name}` is named twice"), &at.span, first);
+        }
+        name.clone()
+    }
+}
+
+/// A name or an address without port, in lower case; `*.` may stand in front of a name, and `*` for all.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let is_name = (1..=253).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('.');
+    host == "*" || is_name || host.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn hosts() {
+        for host in ["*", "*.example.com", "example.com", "10.0.0.1", "2001:db8::1", "a_b"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in ["", "*.", "example.com:80", "[::1]", "a*b", "**", "http://a", "a b", ".a"] {
+            assert!(!is_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A server that writes down what it reads: its own reading of HTTP/1, by the letter and by nothing else.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A request as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) host: String,
+    pub(crate) body: Vec<u8>,
+    /// What is wrong with it, if anything is.
+    pub(crate) fault: Option<String>,
+}
+
+/// What was read, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Records(Arc<Mutex<Vec<Request>>>);
+
+impl Records {
+    pub(crate) fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Dropping it ends it.
+pub(crate) struct Recorder {
+    pub(crate) at: SocketAddr,
+    pub(crate) records: Records,
+    stop: Arc<AtomicBool>,
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (at, records, stop) =
+            (listener.local_addr().unwrap(), Records::default(), Arc::new(AtomicBool::new(false)));
+        let (notes, over) = (records.clone(), stop.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(stream), notes) = (stream, notes.clone()) else { return };
+                std::thread::spawn(move || serve(stream, &notes));
+            }
+        });
+        Self { at, records, stop }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.at);
+    }
+}
+
+fn serve(mut stream: TcpStream, records: &Records) {
+    let _ = stream.set_nodelay(true);
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let Some(request) = read(&mut reader) else { return };
+        let faulty = request.fault.is_some();
+        let close = request.target.contains("last");
+        records.0.lock().unwrap().push(request);
+        let answer = if close {
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+        } else {
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        };
+        if stream.write_all(answer.as_bytes()).is_err() || faulty || close {
+            return;
+        }
+    }
+}
+
+/// The next request; `None`: the connection has ended between two.
+fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut request = Request {
+        method: String::new(),
+        target: String::new(),
+        host: String::new(),
+        body: Vec::new(),
+        fault: None,
+    };
+    let mut first = Vec::new();
+    if reader.read_until(b'\n', &mut first).ok()? == 0 {
+        return None;
+    }
+    if let Err(fault) = read_rest(reader, &first, &mut request) {
+        request.fault = Some(fault);
+    }
+    Some(request)
+}
+
+fn read_rest(reader: &mut BufReader<TcpStream>, first: &[u8], request: &mut Request) -> Result<(), String> {
+    let line = text(first)?;
+    let [method, target, "HTTP/1.0" | "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(format!("request line {line:?}"));
+    };
+    (request.method, request.target) = (method.to_owned(), target.to_owned());
+    let (mut length, mut chunked, mut hosts) = (None, false, 0);
+    loop {
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
+        let line = text(&line)?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| format!("field {line:?}"))?;
+        let value = value.trim_matches([' ', '\t']);
+        match name.to_ascii_lowercase().replace('_', "-").as_str() {
+            "content-length" if length.is_some() => return Err("two lengths".into()),
+            "content-length" => {
+                let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                length =
+                    Some(value.parse().ok().filter(|_| digits).ok_or_else(|| format!("length {value:?}"))?);
+            }
+            "transfer-encoding" if chunked || value != value.trim() => return Err("two codings".into()),
+            "transfer-encoding" if value.eq_ignore_ascii_case("chunked") => chunked = true,
+            "transfer-encoding" => return Err(format!("coding {value:?}")),
+            "host" => {
+                hosts += 1;
+                request.host = value.to_owned();
+            }
+            name if name.is_empty() || name.contains([' ', '\t']) => return Err(format!("field {line:?}")),
+            _ => {}
+        }
+    }
+    if hosts > 1 || chunked && length.is_some() {
+        return Err(format!("{hosts} hosts, chunked: {chunked}, length: {length:?}"));
+    }
+    if chunked {
+        return chunks(reader, &mut request.body);
+    }
+    request.body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut request.body).map_err(|_| "the body is cut".to_owned())
+}
+
+fn chunks(reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Result<(), String> {
+    loop {
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
+        let line = text(&line)?;
+        let size = line.split([';', ' ', '\t']).next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).map_err(|_| format!("chunk size {line:?}"))?;
+        if size == 0 {
+            break;
+        }
+        let mut part = vec![0; size + 2];
+        reader.read_exact(&mut part).map_err(|_| "a chunk is cut".to_owned())?;
+        if part.split_off(size) != b"\r\n" {
+            return Err("a chunk does not end with CRLF".into());
+        }
+        body.extend(part);
+    }
+    // Trailers.
+    loop {
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
+        let line = text(&line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        if line.split_once(':').is_none_or(|(name, _)| name.is_empty() || name.contains([' ', '\t'])) {
+            return Err(format!("trailer {line:?}"));
+        }
+    }
+}
+
+/// A line without its CRLF; anything else is no line.
+fn text(line: &[u8]) -> Result<String, String> {
+    let whole = line
+        .strip_suffix(b"\r\n")
+        .ok_or_else(|| format!("line end of {:?}", String::from_utf8_lossy(line)))?;
+    if whole.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(format!("control character in {:?}", String::from_utf8_lossy(line)));
+    }
+    Ok(whole.iter().map(|byte| char::from(*byte)).collect())
+}

@@ -1,0 +1,18 @@
+//! A worker as its own process, with real clients, other proxies and hostile bytes around it.
+
+#[cfg(test)]
+mod backend;
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod mutants;
+#[cfg(test)]
+mod proxies;
+#[cfg(test)]
+mod shortage;
+#[cfg(test)]
+mod table;
