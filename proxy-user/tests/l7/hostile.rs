@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use proxy_user::l7::codec::Limits as CodecLimits;
+use proxy_user::l7::snapshot::Service;
 use proxy_user::lab::left_out;
 
 use crate::backend::{Records, Recorder, Request};
@@ -102,7 +104,9 @@ fn what_two_read_in_two_ways_is_refused() {
     all.extend(taken(&seeds, 600).into_iter().map(|bytes| (bytes.escape_ascii().to_string(), bytes)));
 
     let servers = recorders();
-    let workers: Vec<Worker> = servers.iter().map(|server| Worker::new("http1", server.at, |_| {})).collect();
+    // What the codec takes without a worker around it.
+    let bodies = |service: &mut Service| service.limits.body_bytes = Some(CodecLimits::default().body);
+    let workers: Vec<Worker> = servers.iter().map(|server| Worker::new("http1", server.at, bodies)).collect();
     let lanes: Vec<_> =
         workers.iter().zip(&servers).map(|(worker, server)| (worker.at, server.records.clone())).collect();
     let weir = through(&lanes, &all);
