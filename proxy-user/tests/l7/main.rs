@@ -9,6 +9,8 @@ mod clients;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod idle;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod proxies;
