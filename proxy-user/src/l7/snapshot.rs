@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use routes::{
-    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, Retry, Route, Routes, TextMatch, VirtualHost,
+    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, Retry, Route, Routes, TextMatch,
+    VirtualHost,
 };
 pub use rules::{Access, AccessRule, Balance, HashBy, Outlier, Pool, Rules};
 

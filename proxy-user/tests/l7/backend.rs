@@ -93,8 +93,13 @@ fn serve(mut stream: TcpStream, records: &Records) {
 
 /// The next request, which is `open` from its first byte on; `None`: the connection has ended between two.
 fn read(reader: &mut BufReader<TcpStream>, open: &AtomicUsize) -> Option<Request> {
-    let mut request =
-        Request { method: String::new(), target: String::new(), host: String::new(), body: Vec::new(), fault: None };
+    let mut request = Request {
+        method: String::new(),
+        target: String::new(),
+        host: String::new(),
+        body: Vec::new(),
+        fault: None,
+    };
     if reader.fill_buf().ok()?.is_empty() {
         return None;
     }
@@ -127,7 +132,8 @@ fn read_whole(reader: &mut BufReader<TcpStream>, request: &mut Request) -> Resul
             "content-length" if length.is_some() => return Err("two lengths".into()),
             "content-length" => {
                 let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-                length = Some(value.parse().ok().filter(|_| digits).ok_or_else(|| format!("length {value:?}"))?);
+                length =
+                    Some(value.parse().ok().filter(|_| digits).ok_or_else(|| format!("length {value:?}"))?);
             }
             "transfer-encoding" if chunked || value != value.trim() => return Err("two codings".into()),
             "transfer-encoding" if value.eq_ignore_ascii_case("chunked") => chunked = true,
@@ -189,7 +195,9 @@ fn chunks(reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Result<(), S
 
 /// A line without its CRLF; anything else is no line.
 fn text(line: &[u8]) -> Result<String, String> {
-    let whole = line.strip_suffix(b"\r\n").ok_or_else(|| format!("line end of {:?}", String::from_utf8_lossy(line)))?;
+    let whole = line
+        .strip_suffix(b"\r\n")
+        .ok_or_else(|| format!("line end of {:?}", String::from_utf8_lossy(line)))?;
     if whole.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         return Err(format!("control character in {:?}", String::from_utf8_lossy(line)));
     }

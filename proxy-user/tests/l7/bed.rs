@@ -51,7 +51,8 @@ impl Worker {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let control = control.unwrap();
         rustix::net::bind(&control, &SocketAddrUnix::new(dir.path().join("control")).unwrap()).unwrap();
-        let child = command.arg("l7-worker").stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
+        let child =
+            command.arg("l7-worker").stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
         let at = TcpListener::from(pair.v4.as_ref().unwrap().try_clone().unwrap()).local_addr().unwrap();
         let mut worker = Self { child, daemon: Some(daemon), at, _dir: dir, _pair: pair };
         let start =

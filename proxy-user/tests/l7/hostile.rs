@@ -12,7 +12,7 @@ use proxy_user::l7::codec::Limits as CodecLimits;
 use proxy_user::l7::snapshot::Service;
 use proxy_user::lab::left_out;
 
-use crate::backend::{Records, Recorder, Request};
+use crate::backend::{Recorder, Records, Request};
 use crate::bed::{Worker, connect};
 use crate::mutants::{reading, taken};
 use crate::proxies::Proxy;
@@ -120,8 +120,7 @@ fn recorders() -> Vec<Recorder> {
 
 #[test]
 fn what_two_read_in_two_ways_is_refused() {
-    let mut all: Vec<Row> =
-        rows().into_iter().map(|(name, bytes, _)| (name.to_owned(), bytes)).collect();
+    let mut all: Vec<Row> = rows().into_iter().map(|(name, bytes, _)| (name.to_owned(), bytes)).collect();
     let seeds: Vec<Vec<u8>> = all.iter().map(|(_, bytes)| bytes.clone()).collect();
     all.extend(taken(&seeds, 1500).into_iter().map(|bytes| (bytes.escape_ascii().to_string(), bytes)));
 
@@ -140,7 +139,8 @@ fn what_two_read_in_two_ways_is_refused() {
             None if seen.requests.is_empty() && !seen.last && matches!(seen.status, 400..=599) => {}
             None => faults.push(format!("{name}: not refused: {seen:?}")),
             Some(read) => {
-                let exact = matches!(seen.requests.as_slice(), [one] if one.fault.is_none() && one.body == read.body);
+                let exact =
+                    matches!(seen.requests.as_slice(), [one] if one.fault.is_none() && one.body == read.body);
                 if !exact || seen.last != read.keep {
                     faults.push(format!("{name}: read as {read:?}, passed on as {seen:?}"));
                 }
@@ -152,7 +152,8 @@ fn what_two_read_in_two_ways_is_refused() {
     let mut others = Vec::new();
     for name in ["nginx", "haproxy"] {
         let servers = recorders();
-        let Some(proxy) = Proxy::start(name, &servers.iter().map(|server| server.at).collect::<Vec<_>>()) else {
+        let Some(proxy) = Proxy::start(name, &servers.iter().map(|server| server.at).collect::<Vec<_>>())
+        else {
             left_out(&format!("the comparison with {name}: it is not installed (apt-get install {name})"));
             continue;
         };
@@ -171,7 +172,8 @@ fn what_two_read_in_two_ways_is_refused() {
             forwarded += 1;
             // One that refuses it reads it in no way.
             if read.iter().any(|theirs| !alike(theirs, &ours)) {
-                let all: Vec<_> = others.iter().map(|(who, seen)| format!("\n  {who}: {:?}", seen[name])).collect();
+                let all: Vec<_> =
+                    others.iter().map(|(who, seen)| format!("\n  {who}: {:?}", seen[name])).collect();
                 faults.push(format!("{name}\n  weir: {:?}{}", weir[name], all.concat()));
             }
         }

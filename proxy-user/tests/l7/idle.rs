@@ -27,7 +27,9 @@ fn idle_clients_cost_little_memory() {
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wanted = WANTED.min(most.saturating_sub(500));
     if wanted < WANTED {
-        left_out(&format!("{WANTED} idle clients: the hard limit on descriptors allows {wanted} (ulimit -Hn 11000)"));
+        left_out(&format!(
+            "{WANTED} idle clients: the hard limit on descriptors allows {wanted} (ulimit -Hn 11000)"
+        ));
     }
     let server = Recorder::new();
     let mut worker = Worker::new("http1", server.at, |_| {});

@@ -148,8 +148,7 @@ mod tests {
         ] {
             let mut service = service(codec, client_address.clone());
             service.rules.detect = detect.map(str::to_owned).into_iter().collect();
-            let snapshot =
-                Snapshot { services: [("web".to_owned(), service)].into(), ..Snapshot::default() };
+            let snapshot = Snapshot { services: [("web".to_owned(), service)].into(), ..Snapshot::default() };
             let found = snapshot.check();
             match fault {
                 None => assert_eq!(found, Ok(()), "{codec} {client_address:?}"),

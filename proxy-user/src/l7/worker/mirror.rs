@@ -1,8 +1,8 @@
 //! A copy of a request for another service: whatever becomes of it, the request does not wait for it.
 
 use super::accept::is_complete;
-use super::connection::{Mirrored, Pending, Protocol, Use};
 use super::client::Step;
+use super::connection::{Mirrored, Pending, Protocol, Use};
 use super::engine::Engine;
 use super::exchange::{Decision, client_note};
 use super::poll::Token;
@@ -190,8 +190,9 @@ impl Engine {
     ) {
         if let Some(name) = taken.mirrors() {
             let endpoint = self.mirror_endpoint(name, codec, hash);
-            let sent = endpoint
-                .and_then(|endpoint| self.mirror_shared_to(client_key, endpoint, codec, head, message, taken));
+            let sent = endpoint.and_then(|endpoint| {
+                self.mirror_shared_to(client_key, endpoint, codec, head, message, taken)
+            });
             self.count_mirror(client_key, sent.is_some());
         }
     }

@@ -4,11 +4,11 @@ use std::io::{self, Write as _};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::accept::is_complete;
 use super::connection::{State, Use};
 use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
-use super::accept::is_complete;
 use crate::l7::codec::{LocalReason, Refusal};
 use crate::l7::pool::Verdict;
 

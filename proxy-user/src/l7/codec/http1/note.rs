@@ -24,9 +24,7 @@ pub(super) fn put(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<
     let Some(note) = edits.client else { return };
     let address = note.address.to_canonical();
     // Writing to memory does not fail.
-    for (says, name) in
-        [(says_for_list(&note), &b"X-Forwarded-For"[..]), (says_named(&note), note.header)]
-    {
+    for (says, name) in [(says_for_list(&note), &b"X-Forwarded-For"[..]), (says_named(&note), note.header)] {
         if says {
             out.extend_from_slice(name);
             out.extend_from_slice(b": ");

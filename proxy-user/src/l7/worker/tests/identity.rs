@@ -91,7 +91,8 @@ fn a_header_of_bolt() {
             web(snapshot).rules.trusted = vec![trusted.parse().unwrap()];
         });
         let mut client = rig.connect();
-        let claims = [("client.ip", "6.6.6.6"), ("service", "a:1.0"), ("client.ip", "192.0.2.2"), ("app", "b")];
+        let claims =
+            [("client.ip", "6.6.6.6"), ("service", "a:1.0"), ("client.ip", "192.0.2.2"), ("app", "b")];
         client.write_all(&frame_with(9, &claims, b"content")).unwrap();
         let (id, status, content) = read_response(&mut client);
         assert_eq!((id, status, String::from_utf8(content).unwrap().as_str()), (9, 0, wanted));

@@ -45,7 +45,8 @@ fn a_copy_has_the_same_head_and_body_and_its_answer_goes_nowhere() {
     let mut rig = Rig::new("http1", &[backend.at], |snapshot| mirroring(snapshot, copies.at, 100));
     let mut client = rig.connect();
     let body = "x".repeat(20_000);
-    let post = format!("POST /p?q HTTP/1.1\r\nHost: x\r\nX: y\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let post =
+        format!("POST /p?q HTTP/1.1\r\nHost: x\r\nX: y\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let chunked = "PUT /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     for (n, text) in [GET, &post, chunked, GET].into_iter().enumerate() {
         let (status, _, answer) = ask(&mut client, text);

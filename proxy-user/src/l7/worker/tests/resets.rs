@@ -32,9 +32,13 @@ fn numbered() -> Backend {
                     return;
                 }
                 "/half" | "/half-chunk" => {
-                    let framing =
-                        if head.contains("chunk") { "Transfer-Encoding: chunked" } else { "Content-Length: 9" };
-                    let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n3\r\nha").as_bytes());
+                    let framing = if head.contains("chunk") {
+                        "Transfer-Encoding: chunked"
+                    } else {
+                        "Content-Length: 9"
+                    };
+                    let _ =
+                        stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n3\r\nha").as_bytes());
                     // Read before it is reset, or the reset overtakes it.
                     std::thread::sleep(Duration::from_millis(100));
                     reset(stream);

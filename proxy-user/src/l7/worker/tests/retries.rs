@@ -36,10 +36,7 @@ fn a_busy_endpoints_answer_is_another_endpoints_request() {
     let (bad, asked) = busy(503);
     let good = Backend::new(serve);
     let mut rig = Rig::new("http1", &[bad.at, good.at], |snapshot| {
-        retrying(
-            snapshot,
-            Retry { tries: 2, budget_percent: 100, statuses: STATUSES.to_vec() },
-        );
+        retrying(snapshot, Retry { tries: 2, budget_percent: 100, statuses: STATUSES.to_vec() });
     });
     let mut client = rig.connect();
     for n in 0..40 {
