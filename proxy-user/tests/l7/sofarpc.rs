@@ -51,6 +51,9 @@ impl Peer {
     }
 }
 
+/// The service's unique id.
+const UNIQUE: &str = "unique=worker";
+
 fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -64,7 +67,9 @@ fn calls_reach_all_providers_and_none_fails() {
         .iter()
         .zip(["one", "two"])
         .map(|(at, name)| {
-            let args = [format!("name={name}"), format!("host={}", at.ip()), format!("port={}", at.port())];
+            let place = [format!("host={}", at.ip()), format!("port={}", at.port())];
+            let args: Vec<String> =
+                [format!("name={name}"), UNIQUE.to_owned()].into_iter().chain(place).collect();
             Peer::start(&class_path, &dir.path().join(name), "Provider", &args)
         })
         .collect();
@@ -75,7 +80,7 @@ fn calls_reach_all_providers_and_none_fails() {
         .into_iter()
         .enumerate()
         .map(|(number, main)| {
-            let args = [format!("direct={}", worker.at), "period=5".to_owned()];
+            let args = [format!("direct={}", worker.at), UNIQUE.to_owned(), "period=5".to_owned()];
             Peer::start(&class_path, &dir.path().join(format!("consumer{number}")), main, &args)
         })
         .collect();
@@ -99,7 +104,7 @@ fn a_caller_without_a_provider_is_told_so_in_its_own_protocol() {
     let Some(class_path) = Project::Rpc.class_path() else { return };
     let dir = tempfile::tempdir().unwrap();
     let worker = Worker::new("bolt", free(), |_| {});
-    let args = [format!("direct={}", worker.at), "period=20".to_owned()];
+    let args = [format!("direct={}", worker.at), UNIQUE.to_owned(), "period=20".to_owned()];
     let consumer = Peer::start(&class_path, dir.path(), "Consumer", &args);
     std::thread::sleep(Duration::from_secs(2));
     let summary = consumer.finish();
