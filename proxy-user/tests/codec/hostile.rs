@@ -54,6 +54,8 @@ fn every_row_at_every_cut() {
     let mut wrong = Vec::new();
     let rows = rows();
     assert!(rows.len() > 400);
+    let names: std::collections::BTreeSet<_> = rows.iter().map(|(name, ..)| name).collect();
+    assert_eq!(names.len(), rows.len(), "a name tells one row");
     for (name, bytes, taken) in &rows {
         let want = if *taken { Outcome::Taken(1) } else { Outcome::Refused };
         let whole = feed(bytes, &[]);

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,22 @@ pub(crate) struct Request {
 
 /// What was read, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Records(Arc<Mutex<Vec<Request>>>);
+pub(crate) struct Records {
+    list: Arc<Mutex<Vec<Request>>>,
+    /// Requests that have begun to come, and are not in the list.
+    open: Arc<AtomicUsize>,
+}
 
 impl Records {
+    /// All, once no request is in the middle of coming.
     pub(crate) fn take(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        for _ in 0..2000 {
+            if self.open.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::mem::take(&mut *self.list.lock().unwrap())
     }
 }
 
@@ -63,10 +75,11 @@ fn serve(mut stream: TcpStream, records: &Records) {
     let _ = stream.set_nodelay(true);
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
-        let Some(request) = read(&mut reader) else { return };
+        let Some(request) = read(&mut reader, &records.open) else { return };
         let faulty = request.fault.is_some();
         let close = request.target.contains("last");
-        records.0.lock().unwrap().push(request);
+        records.list.lock().unwrap().push(request);
+        records.open.fetch_sub(1, Ordering::SeqCst);
         let answer = if close {
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
         } else {
@@ -78,8 +91,8 @@ fn serve(mut stream: TcpStream, records: &Records) {
     }
 }
 
-/// The next request; `None`: the connection has ended between two.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+/// The next request, which is `open` from its first byte on; `None`: the connection has ended between two.
+fn read(reader: &mut BufReader<TcpStream>, open: &AtomicUsize) -> Option<Request> {
     let mut request = Request {
         method: String::new(),
         target: String::new(),
@@ -87,18 +100,20 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         body: Vec::new(),
         fault: None,
     };
-    let mut first = Vec::new();
-    if reader.read_until(b'\n', &mut first).ok()? == 0 {
+    if reader.fill_buf().ok()?.is_empty() {
         return None;
     }
-    if let Err(fault) = read_rest(reader, &first, &mut request) {
+    open.fetch_add(1, Ordering::SeqCst);
+    if let Err(fault) = read_whole(reader, &mut request) {
         request.fault = Some(fault);
     }
     Some(request)
 }
 
-fn read_rest(reader: &mut BufReader<TcpStream>, first: &[u8], request: &mut Request) -> Result<(), String> {
-    let line = text(first)?;
+fn read_whole(reader: &mut BufReader<TcpStream>, request: &mut Request) -> Result<(), String> {
+    let mut first = Vec::new();
+    reader.read_until(b'\n', &mut first).map_err(|error| error.to_string())?;
+    let line = text(&first)?;
     let [method, target, "HTTP/1.0" | "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..] else {
         return Err(format!("request line {line:?}"));
     };
@@ -137,8 +152,11 @@ fn read_rest(reader: &mut BufReader<TcpStream>, first: &[u8], request: &mut Requ
     if chunked {
         return chunks(reader, &mut request.body);
     }
-    request.body = vec![0; length.unwrap_or(0)];
-    reader.read_exact(&mut request.body).map_err(|_| "the body is cut".to_owned())
+    let length: u64 = length.unwrap_or(0);
+    match reader.take(length).read_to_end(&mut request.body) {
+        Ok(count) if count as u64 == length => Ok(()),
+        _ => Err("the body is cut".into()),
+    }
 }
 
 fn chunks(reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Result<(), String> {
@@ -151,12 +169,15 @@ fn chunks(reader: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Result<(), S
         if size == 0 {
             break;
         }
-        let mut part = vec![0; size + 2];
-        reader.read_exact(&mut part).map_err(|_| "a chunk is cut".to_owned())?;
-        if part.split_off(size) != b"\r\n" {
+        let before = body.len();
+        let taken = reader.take(size as u64).read_to_end(body);
+        let mut end = [0; 2];
+        if taken.is_err() || body.len() - before < size || reader.read_exact(&mut end).is_err() {
+            return Err("a chunk is cut".into());
+        }
+        if &end != b"\r\n" {
             return Err("a chunk does not end with CRLF".into());
         }
-        body.extend(part);
     }
     // Trailers.
     loop {

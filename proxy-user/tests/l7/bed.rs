@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 pub(crate) struct Worker {
     child: Child,
-    daemon: Channel,
+    daemon: Option<Channel>,
     /// Where clients connect.
     pub(crate) at: SocketAddr,
     _dir: tempfile::TempDir,
@@ -54,12 +54,12 @@ impl Worker {
         let child =
             command.arg("l7-worker").stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
         let at = TcpListener::from(pair.v4.as_ref().unwrap().try_clone().unwrap()).local_addr().unwrap();
-        let mut worker = Self { child, daemon, at, _dir: dir, _pair: pair };
+        let mut worker = Self { child, daemon: Some(daemon), at, _dir: dir, _pair: pair };
         let start =
             Start { worker: 0, workers: 1, identity: None, daemon: 0, families: worker._pair.families() };
         let descriptors: Vec<BorrowedFd<'_>> =
             std::iter::once(control.as_fd()).chain(worker._pair.descriptors()).collect();
-        worker.daemon.send(&ToWorker::Start(start), &descriptors).unwrap();
+        worker.channel().send(&ToWorker::Start(start), &descriptors).unwrap();
         drop(descriptors);
         let mut service = Service {
             vip: at,
@@ -79,16 +79,25 @@ impl Worker {
         with(&mut service);
         let services = BTreeMap::from([("web".to_owned(), service)]);
         let snapshot = Snapshot { version: VERSION, generation: 1, services, ..Snapshot::default() };
-        worker.daemon.send(&ToWorker::Snapshot(Box::new(snapshot)), &[]).unwrap();
+        worker.channel().send(&ToWorker::Snapshot(Box::new(snapshot)), &[]).unwrap();
         worker.hear(|message| matches!(message, FromWorker::Acknowledged { .. }));
         worker
+    }
+
+    fn channel(&self) -> &Channel {
+        self.daemon.as_ref().unwrap()
+    }
+
+    /// The daemon is gone.
+    pub(crate) fn orphan(&mut self) {
+        self.daemon = None;
     }
 
     /// Hears the worker until it says something.
     fn hear(&mut self, wanted: impl Fn(&FromWorker) -> bool) -> FromWorker {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            match self.daemon.receive::<FromWorker>().map(|received| received.message) {
+            match self.channel().receive::<FromWorker>().map(|received| received.message) {
                 Ok(message) if wanted(&message) => return message,
                 Ok(FromWorker::Refused { reason, .. }) => panic!("{reason}"),
                 Ok(_) => {}
@@ -103,7 +112,7 @@ impl Worker {
 
     /// Counters that are news.
     pub(crate) fn stats(&mut self) -> Stats {
-        while self.daemon.receive::<FromWorker>().is_ok() {}
+        while self.channel().receive::<FromWorker>().is_ok() {}
         match self.hear(|message| matches!(message, FromWorker::Stats(_))) {
             FromWorker::Stats(stats) => *stats,
             _ => Stats::default(),
@@ -112,6 +121,12 @@ impl Worker {
 
     pub(crate) fn connect(&self) -> TcpStream {
         connect(self.at)
+    }
+
+    /// Bytes of memory that it has.
+    pub(crate) fn resident(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     }
 
     /// Processor time that it has used.

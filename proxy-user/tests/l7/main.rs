@@ -9,10 +9,21 @@ mod clients;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod idle;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the tests of registries, which need more of it")]
+#[path = "../peers/jars.rs"]
+mod jars;
+#[cfg(test)]
+#[path = "../peers/java.rs"]
+mod java;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod proxies;
 #[cfg(test)]
 mod shortage;
+#[cfg(test)]
+mod sofarpc;
 #[cfg(test)]
 mod table;

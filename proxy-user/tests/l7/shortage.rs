@@ -1,4 +1,4 @@
-//! A worker that has run out of descriptors.
+//! A worker that has run out of descriptors, or of its daemon.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -53,4 +53,20 @@ fn clients_that_wait_for_a_descriptor_burn_no_time() {
         client.read_exact(&mut room).unwrap();
         assert_eq!(&room, b"HTTP/1.1 200");
     }
+}
+
+#[test]
+fn a_worker_without_a_daemon_serves_on_and_burns_no_time() {
+    let server = Recorder::new();
+    let mut worker = Worker::new("http1", server.at, |_| {});
+    let mut client = worker.connect();
+    assert_eq!(get(&mut client), 200);
+    worker.orphan();
+    std::thread::sleep(Duration::from_millis(500));
+    let (used, begun) = (worker.used(), Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let (used, took) = (worker.used() - used, begun.elapsed());
+    assert!(used < took / 10, "{used:?} of {took:?}");
+    assert_eq!(get(&mut client), 200);
+    assert_eq!(get(&mut worker.connect()), 200);
 }

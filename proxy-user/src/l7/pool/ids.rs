@@ -20,7 +20,7 @@ struct Place<T> {
 impl<T> Ids<T> {
     /// Ids of so many bits.
     pub(in crate::l7) fn new(bits: u32) -> Self {
-        Self { places: Vec::new(), free: Vec::new(), bits: bits.clamp(2, 64), first_turn: 0 }
+        Self { places: Vec::new(), free: Vec::new(), bits: bits.clamp(2, 64), first_turn: FIRST_TURN }
     }
 
     /// The same, where each place has been used so often.
@@ -100,3 +100,6 @@ impl<T> Ids<T> {
         u64::MAX >> (64 - (self.bits - self.place_bits()))
     }
 }
+
+/// A place that is used for the first time has been used so often. In tests, ids wrap soon.
+const FIRST_TURN: u64 = if cfg!(test) { u64::MAX - 20 } else { 0 };

@@ -159,13 +159,22 @@ impl Control {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(_) => {
-                self.daemon = None;
+                self.lose_daemon();
                 true
             }
         }
     }
 
+    /// Its socket is no longer watched either: where a duplicate of it is open (standard input), closing it does not do that,
+    /// and its end would be told again and again.
+    fn lose_daemon(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            let _ = epoll::delete(&self.poll, &daemon);
+        }
+    }
+
     fn greet(&mut self, daemon: Channel) {
+        self.lose_daemon();
         self.owed = None;
         // A new connection has room.
         let hello = FromWorker::Hello(self.hello.clone());
@@ -189,7 +198,7 @@ impl Control {
             Ok(ToWorker::Start(_)) => None,
             // Of a daemon that has gone, or of another build.
             Err(_) => {
-                self.daemon = None;
+                self.lose_daemon();
                 None
             }
         }

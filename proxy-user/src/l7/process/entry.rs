@@ -24,6 +24,8 @@ pub fn run() -> io::Result<()> {
         return Err(invalid("standard input is no daemon's socket"));
     }
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    // Only one descriptor of it: it ends when it is closed.
+    nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
     let daemon = Channel::new(socket, TO_WORKER)?;
     let (start, control, pair) = started(&daemon)?;
     confine::confine(start.identity)?;

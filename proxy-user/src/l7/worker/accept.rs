@@ -97,6 +97,7 @@ impl Engine {
             deadline: Deadline::default(),
             state: State::Detecting,
             paused: false,
+            fresh_until: self.now.saturating_add(FRESH),
             partial: false,
             variant: 0,
             skip: 0,
@@ -156,6 +157,8 @@ pub(super) fn is_complete(body: &Body) -> bool {
 
 /// Connections accepted before others have their turn.
 const AT_ONCE: usize = 64;
+/// For a new connection's first bytes, in microseconds, before it may be closed to make room.
+const FRESH: u64 = 1_000_000;
 /// Without accepting, where there are no descriptors, in microseconds.
 const BREATH: u64 = 100_000;
 /// For the first bytes that tell a protocol, in microseconds.

@@ -74,8 +74,17 @@ impl Engine {
         let most = self.directory.all.iter().max_by_key(|(_, service)| service.counters.active);
         let most = most.map(|(key, _)| key);
         let idle = |of: Option<Key>| -> Vec<Key> {
-            let fits = |client: &Client| of.is_none_or(|of| client.service == of) && is_idle(client);
-            self.clients.iter().filter(|(_, client)| fits(client)).map(|(key, _)| key).take(SOME).collect()
+            let fits = |client: &Client| {
+                of.is_none_or(|of| client.service == of) && is_idle(client) && client.fresh_until <= self.now
+            };
+            let idle = self.clients.iter().filter(|(_, client)| fits(client));
+            let mut idle: Vec<(u64, Key)> = idle.map(|(key, client)| (client.deadline.at(), key)).collect();
+            // Whose time is over first has been silent for longest.
+            if idle.len() > SOME {
+                idle.select_nth_unstable(SOME);
+                idle.truncate(SOME);
+            }
+            idle.into_iter().map(|(_, key)| key).collect()
         };
         let mut keys = idle(most);
         if keys.is_empty() {

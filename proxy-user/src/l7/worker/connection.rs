@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) state: State,
     /// Not read from: what it asks for is slow to go out.
     pub(super) paused: bool,
+    /// Until then it is not one that has nothing to say: its first bytes are on their way.
+    pub(super) fresh_until: u64,
     /// A message has begun to come, and its time runs.
     pub(super) partial: bool,
     /// Form of the protocol that it speaks, as its last message says.

@@ -90,6 +90,7 @@ impl Engine {
             Ok(Decoded::More(need)) => Step::Need(need),
             Ok(Decoded::Head(head)) => {
                 client.partial = false;
+                client.fresh_until = 0;
                 self.exchange(key, codec, &head, bytes)
             }
             Err(refusal) => self.refuse(key, codec.0, &refusal),

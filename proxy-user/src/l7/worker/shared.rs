@@ -47,6 +47,7 @@ impl Engine {
         let Some(message) = bytes.get(..total) else { return Step::Need(total) };
         client.variant = head.variant;
         client.partial = false;
+        client.fresh_until = 0;
         match head.kind {
             Kind::Heartbeat => {
                 codec.0.heartbeat_reply(&head.asked, client.stream.output(&mut self.buffers));

@@ -21,6 +21,13 @@ impl Default for Deadline {
     }
 }
 
+impl Deadline {
+    /// When it is; [`NEVER`] if there is none.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+}
+
 /// All deadlines, by tokens.
 #[derive(Debug, Default)]
 pub(super) struct Timers(BinaryHeap<Reverse<(u64, u64)>>);

@@ -106,6 +106,29 @@ fn clients_share_a_connection_and_get_their_own_ids_back() {
 }
 
 #[test]
+fn ids_wrap_at_the_width_of_the_wire() {
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let seen = ids.clone();
+    let backend = Backend::new(move |mut stream| {
+        while let Some((id, content)) = read_request(&mut stream) {
+            seen.lock().unwrap().push(id);
+            let _ = stream.write_all(&response(id, 0, &content));
+        }
+    });
+    let rig = Rig::new("bolt", &[backend.at], |_| {});
+    let mut client = rig.connect();
+    for turn in 0..100_u32 {
+        let id = u32::MAX - 50 + turn.min(50);
+        client.write_all(&frame(id, "a", &turn.to_be_bytes())).unwrap();
+        assert_eq!(read_response(&mut client), (id, 0, turn.to_be_bytes().to_vec()));
+    }
+    let ids = ids.lock().unwrap();
+    let wraps = ids.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    assert_eq!((wraps, ids.len()), (1, 100), "{ids:x?}");
+    assert!(ids[0] > u32::MAX - 0x0020_0000, "{:x}", ids[0]);
+}
+
+#[test]
 fn heartbeats_are_answered_here() {
     let backend = Backend::new(serve);
     let rig = Rig::new("bolt", &[backend.at], |_| {});
