@@ -84,6 +84,8 @@ fn of_services(stats: &Stats) -> Vec<Family> {
         counter("weir_l7_retries", "Requests tried again", of(|one| one.retries)),
         counter("weir_l7_pool_hits", "Requests for which a connection was there", of(|one| one.pool_hits)),
         counter("weir_l7_panics", "Faults of weir that ended one connection each", of(|one| one.panics)),
+        counter("weir_l7_mirrored", "Copies of requests sent to another service", of(|one| one.mirrored)),
+        counter("weir_l7_mirrors_lost", "Copies that were given up", of(|one| one.mirrors_lost)),
     ]
 }
 

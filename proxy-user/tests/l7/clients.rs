@@ -79,7 +79,11 @@ fn scripts_of_python_and_node() {
             }
         }
         let web = worker.stats().services["web"].clone();
-        assert_eq!((web.requests_active, web.reasons.len(), web.classes[4]), (0, 0, 0), "{name}: {web:?}");
+        assert_eq!(
+            (web.requests_active, web.reasons.len(), web.answers.classes[4]),
+            (0, 0, 0),
+            "{name}: {web:?}"
+        );
     }
 }
 

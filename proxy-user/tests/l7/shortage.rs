@@ -26,7 +26,7 @@ fn idle_clients_make_room_and_the_endpoint_is_not_blamed() {
     }
     let stats = worker.stats();
     let web = &stats.services["web"];
-    assert_eq!((web.classes[1], web.requests_active), (300, 0));
+    assert_eq!((web.answers.classes[1], web.requests_active), (300, 0));
     assert_eq!(web.endpoints[&server.at].connect_failures, 0);
     assert!(web.active < 64);
 }

@@ -94,7 +94,7 @@ fn calls_reach_all_providers_and_none_fails() {
         calls += summary["ok"].as_u64().unwrap();
     }
     let web = worker.stats().services["web"].clone();
-    assert_eq!((web.requests, web.classes[1], web.requests_active), (calls, calls, 0), "{web:?}");
+    assert_eq!((web.requests, web.answers.classes[1], web.requests_active), (calls, calls, 0), "{web:?}");
     let connects: u64 = web.endpoints.values().map(|endpoint| endpoint.connects).sum();
     assert_eq!(connects, 2, "clients share one connection to each provider");
 }

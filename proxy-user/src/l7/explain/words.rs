@@ -9,13 +9,21 @@ use crate::l7::snapshot::{Action, Balance, Destination, HashBy, HeaderChange, Re
 #[must_use]
 pub(super) fn action(service: &Service, route: &Route) -> L7Action {
     let changes = |changes: &[HeaderChange]| changes.iter().map(change).collect();
+    let mut action = match &route.action {
+        Action::Forward(to) if to.is_empty() => "forward to the service itself".to_owned(),
+        Action::Forward(to) => format!("forward to {}", shares(to)),
+        Action::Redirect { status, location } => format!("redirect {status} to {location}"),
+        Action::Direct { status, body } => format!("direct {status}, {} bytes", body.len()),
+    };
+    if let Some(mirror) = &route.mirror {
+        action.push_str(&format!(", copies of {}% to {}", mirror.percent, mirror.service));
+    }
+    if !route.retry.statuses.is_empty() {
+        let statuses: Vec<_> = route.retry.statuses.iter().map(u16::to_string).collect();
+        action.push_str(&format!(", tried again on {}", statuses.join(", ")));
+    }
     L7Action {
-        action: match &route.action {
-            Action::Forward(to) if to.is_empty() => "forward to the service itself".to_owned(),
-            Action::Forward(to) => format!("forward to {}", shares(to)),
-            Action::Redirect { status, location } => format!("redirect {status} to {location}"),
-            Action::Direct { status, body } => format!("direct {status}, {} bytes", body.len()),
-        },
+        action,
         request_headers: changes(&route.request_headers),
         response_headers: changes(&route.response_headers),
         ..of_service(service, route.timeout, &route.retry)

@@ -129,7 +129,7 @@ impl Grow for Stats {
 
 impl Grow for ServiceStats {
     fn grow(&mut self, before: &Self, now: &Self) {
-        grow!(self, before, now: accepted failed bytes_up bytes_down requests resets retries pool_hits panics);
+        grow!(self, before, now: accepted failed bytes_up bytes_down requests resets retries pool_hits panics mirrored mirrors_lost);
         self.answers.grow(&before.answers, &now.answers);
         grow_each!(self, before, now: reasons);
         grow_each!(self, before, now: routes);
