@@ -52,6 +52,8 @@ pub(super) struct State {
     /// Both together, without what has expired, and what discovery says on top.
     pub(super) laid: Laid,
     pub(super) generation: u64,
+    /// The generation that the operator's last change made: later ones are of endpoints only.
+    pub(super) edited: u64,
     pub(super) last_change: Option<ChangeRecord>,
     pub(super) last_reload: ReloadRecord,
     /// Entries that have ended, by list.
@@ -352,6 +354,9 @@ impl Daemon {
         }
         let written = self.kernel.write(plan)?;
         self.state.generation = generation;
+        if self.state.edited == 0 || !matches!(number, Number::Same | Number::Endpoints) {
+            self.state.edited = generation;
+        }
         Ok(written)
     }
 

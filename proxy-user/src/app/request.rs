@@ -68,7 +68,7 @@ impl Daemon {
         by: Peer,
     ) -> Result<Applied, Refusal> {
         if let Some(wanted) = if_match
-            && wanted != self.state.generation
+            && !(self.state.edited..=self.state.generation).contains(&wanted)
         {
             return Err(Refusal::stale(wanted, self.state.generation));
         }

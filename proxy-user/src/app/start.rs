@@ -121,6 +121,7 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
             api,
             laid,
             generation: 0,
+            edited: 0,
             last_change: None,
             last_reload: ReloadRecord { at: now, error: None, last_success: Some(now) },
             expired: BTreeMap::new(),

@@ -154,10 +154,17 @@ fn an_endpoint_at_an_address_of_the_host_is_no_backend_while_it_is_there() {
             all.any(|one| one["address"] == endpoint && one["standing"] == wanted)
         };
         wait_for("the endpoint", || stands("used"));
+        let seen = daemon.json(&["status"])["generation"].to_string();
         let own = "10.2.2.77/32".parse().unwrap();
         bed.backends[1].weir_port.add_address(own).unwrap();
         wait_for("its refusal", || stands("refused"));
         bed.backends[1].weir_port.delete_address(own).unwrap();
         wait_for("its return", || stands("used"));
+
+        // Endpoints come and go without making what an operator has seen stale; another operator does.
+        assert_ne!(daemon.json(&["status"])["generation"].to_string(), seen);
+        daemon.done(&["backend", "drain", "web", endpoint, "--if-gen", &seen]);
+        let refused = daemon.weir(&["backend", "undrain", "web", endpoint, "--if-gen", &seen]);
+        assert_eq!(refused.exit, 4, "{}", refused.err);
     });
 }
