@@ -171,6 +171,11 @@ pub(super) fn take(run_dir: &Path) -> Result<Option<Parcels>> {
     }
 }
 
+/// Whether a running daemon takes successors there.
+pub(super) fn is_offered(run_dir: &Path) -> bool {
+    run_dir.join(SOCKET).exists()
+}
+
 /// Whether a service manager may keep descriptors for weir.
 pub(super) fn can_store() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::config::{self, AttachMode};
 use crate::kernel::adopt::{self, Attached, How};
@@ -190,6 +190,23 @@ impl Ports {
 pub(super) async fn check(netlink: &Netlink, wanted: &BTreeMap<String, config::Interface>) -> Result<()> {
     let links = link::list(netlink).await?;
     wanted.keys().try_for_each(|name| named(&links, name).map(|_| ()))
+}
+
+/// That no interface runs a program, for a start that sees no links of an earlier one.
+pub(super) async fn check_unused(
+    netlink: &Netlink,
+    wanted: &BTreeMap<String, config::Interface>,
+) -> Result<()> {
+    let links = link::list(netlink).await?;
+    for name in wanted.keys() {
+        if xdp_state::read(named(&links, name)?.index)?.is_some() {
+            bail!(
+                "interface {name} runs an XDP program, and the pins of the running weir are not here: start its successor in \
+                 its mount namespace (`nsenter --net=...`; `ip netns exec` makes another one) and with its --bpffs"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn named<'a>(links: &'a [Link], name: &str) -> Result<&'a Link> {

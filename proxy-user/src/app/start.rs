@@ -227,6 +227,9 @@ async fn rehearse(args: &RunArgs, settings: &Settings, part: &Part) -> Result<()
     interfaces::check(&netlink, &settings.interfaces).await?;
     settings.api_group.as_deref().map(group_id).transpose()?;
     let pins = PinDir::prepare(&super::pin_path(&args.places))?;
+    if handover::is_offered(&args.places.run_dir()) && links::list(&pins)?.is_empty() {
+        interfaces::check_unused(&netlink, &settings.interfaces).await?;
+    }
     // As loaded for the first interface, and attached to none.
     tokio::task::block_in_place(|| load::load(OBJECT, &pins, &apply::capacity(&settings.limits), 0))?;
     Ok(())

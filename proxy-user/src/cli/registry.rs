@@ -10,8 +10,8 @@ use super::reach::Daemon;
 use super::table::{Align, Table, printable};
 use super::units::{duration, since, until};
 use crate::control::types::{
-    EndpointStatus, Endpoints, HoldStatus, KnowledgeState, PublicationStatus, QueryStatus, Registries,
-    RegistryStatus,
+    EndpointStatus, Endpoints, HoldStatus, KnowledgeState, PublicationState, PublicationStatus, QueryStatus,
+    Registries, RegistryStatus,
 };
 
 /// Commands on registries.
@@ -120,6 +120,8 @@ fn list(found: &Registries) -> String {
     ]);
     for one in &found.registries {
         let known = one.queries.iter().filter(|query| query.state != KnowledgeState::Unknown).count();
+        let registered =
+            one.publications.iter().filter(|one| one.state == PublicationState::Published).count();
         let sum = |part: fn(&QueryStatus) -> u64| one.queries.iter().map(part).fold(0, u64::saturating_add);
         table.row([
             one.name.clone(),
@@ -131,7 +133,7 @@ fn list(found: &Registries) -> String {
             format!("{known}/{}", one.queries.len()),
             sum(|query| query.accepted).to_string(),
             sum(|query| query.refused).to_string(),
-            one.publications.len().to_string(),
+            format!("{registered}/{}", one.publications.len()),
         ]);
     }
     table.render()

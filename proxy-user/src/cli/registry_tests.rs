@@ -19,7 +19,7 @@ fn a_line_for_each_registry() {
         list(&Registries { generation: 1, registries }),
         "\
 NAME  KIND  SESSION    PEER             ANSWERED  NAMES  ENDPOINTS  REFUSED  VIPS
-prod  sofa  connected  127.0.0.1:9600  3m12s ago    1/1          2        1     1
+prod  sofa  connected  127.0.0.1:9600  3m12s ago    1/1          2        1   1/1
 "
     );
     assert!(list(&Registries { generation: 1, registries: Vec::new() }).starts_with("no registries"));

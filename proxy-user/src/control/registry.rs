@@ -306,6 +306,19 @@ fn warnings_of(name: &str, pooled: &Pooled) -> Vec<Warning> {
             );
         }
     }
+    let empty = |source: &SourceStatus| source.state == Knowledge::Empty;
+    if pooled.candidates.is_empty() && !pooled.sources.is_empty() && pooled.sources.iter().all(empty) {
+        let asked: Vec<_> = pooled
+            .sources
+            .iter()
+            .map(|source| format!("{} in registry {}", source.query.service, source.registry))
+            .collect();
+        let asked = asked.join(", ");
+        warn(
+            "no_endpoints",
+            format!("service {name}: there is nothing under {asked}; are name and group right?"),
+        );
+    }
     if pooled.panic {
         let detail = format!(
             "service {name}: too few backends are up, so all are used whatever the health checks say"

@@ -55,4 +55,9 @@ fn holds_remembered_sets_and_panic_are_warned_of() {
     assert!(warnings(&pool())[0].detail.contains("1 removals wait until `weir registry accept web`"));
     assert_eq!(codes(&unknown(true, Some(then()))), ["removals_held", "registry_unknown"]);
     assert_eq!(codes(&with(|web| (web.hold, web.panic) = (None, true))), ["health_panic"]);
+    let nothing = with(|web| {
+        (web.hold, web.candidates) = (None, Default::default());
+        web.sources[0].state = Knowledge::Empty;
+    });
+    assert_eq!(codes(&nothing), ["no_endpoints"]);
 }

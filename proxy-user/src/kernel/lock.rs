@@ -13,8 +13,9 @@ use thiserror::Error;
 pub enum LockError {
     /// Another daemon has it.
     #[error(
-        "weir already runs as process {pid} and holds {path}: use `weir status` and `weir reload` to talk to it, stop \
-         it with `kill {pid}` (the data path stays in force), or give this one another --run-dir, --state-dir and \
+        "weir already runs as process {pid} and holds {path}: use `weir status` and `weir reload` to talk to it, take \
+         over from it with `weir run --replace` (once it has started), stop it with `kill {pid}` (the data path stays in \
+         force), or give this one another --run-dir, --state-dir and \
          --bpffs"
     )]
     Taken {

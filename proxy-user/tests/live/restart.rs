@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use proxy_user::lab::bulk;
 use proxy_user::lab::udp::UdpSender;
@@ -148,6 +149,18 @@ fn a_successor_that_cannot_start_leaves_the_daemon_alone() {
             let answer = bed.places().fails(&["--replace", "--iface", interface, "--vip", vip]);
             assert!(answer.err.contains(why), "{answer:?}");
         }
+        // Where its own maps are not to be seen, as `ip netns exec` would start it.
+        let (config, run_dir) = (bed.places().config(), bed.places().run_dir());
+        let start = bed.places().run(&["--replace", "--config", config.to_str().unwrap()]);
+        let hidden = Command::new("timeout")
+            .args(["30", "unshare", "--mount", "sh", "-c", "umount \"$0/bpf\" && exec \"$@\""])
+            .arg(run_dir)
+            .arg(start.get_program())
+            .args(start.get_args())
+            .output()
+            .unwrap();
+        let why = String::from_utf8_lossy(&hidden.stderr).into_owned();
+        assert!(!hidden.status.success() && why.contains("nsenter"), "{why}");
         daemon.done(&["status"]);
         bed.gets(family.client(), family.vip_at(80), 10);
         let new = bed.places().start_with(&["--replace"]);
@@ -166,7 +179,7 @@ fn owns(bed: &Bed, family: Family) -> bool {
 fn assert_clean(bed: &Bed, family: Family) {
     assert!(!owns(bed, family), "the VIP's address is left");
     for name in std::iter::once("cl").chain(bed.backends.iter().map(|backend| backend.weir_port.name())) {
-        let output = std::process::Command::new("ip").args(["-d", "link", "show", name]).output();
+        let output = Command::new("ip").args(["-d", "link", "show", name]).output();
         // Only where the tool is installed.
         if let Ok(output) = output {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();

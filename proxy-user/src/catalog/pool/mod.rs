@@ -51,7 +51,7 @@ pub enum NotAccepted {
     UnknownService(String),
     /// Nothing waits.
     #[error(
-        "no removal of service {0} is held: there is nothing to accept; `weir registry status` shows what is held"
+        "no removal of service {0} is held: there is nothing to accept; `weir registry dump {0}` shows what is known"
     )]
     NothingHeld(String),
 }
