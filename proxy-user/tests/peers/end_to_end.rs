@@ -71,6 +71,35 @@ fn calls_pass_through_the_vip_while_providers_come_and_go() {
     });
 }
 
+/// Above TCP a connection outlives the provider that its calls went to: weir sends each call where it can be answered.
+#[test]
+fn calls_pass_through_the_l7_path_while_providers_come_and_go() {
+    bed(2, |bed| {
+        let Some(scene) = Scene::new(bed, ("e2e.behind7", "e2e.vip7")) else { return };
+        let Some(first) = scene.provider(1) else { return };
+        let daemon = bed.start(&(scene.config() + "forward = \"l7\"\ncodec = \"bolt\"\n"));
+        scene.wait_used(&daemon, &[1]);
+        let (mut fresh, mut consumer) = scene.clients();
+        let second = scene.provider(2).unwrap();
+        fresh.wait_for("calls to both", |one| one.by.len() == 2);
+        consumer.wait_for("calls to both over its one connection", |one| one.by.len() == 2);
+
+        let address = bed.backend_at(2, PORT).to_string();
+        daemon.done(&["backend", "drain", "hello", &address]);
+        consumer.wait_for("calls to the first", |one| one.by.keys().eq(["p1"]));
+        daemon.done(&["backend", "undrain", "hello", &address]);
+        consumer.wait_for("calls to both again", |one| one.by.len() == 2);
+
+        leave(first);
+        consumer.wait_for("calls to the second", |one| one.by.keys().eq(["p2"]));
+        fresh.wait_for("calls to the second", |one| one.by.keys().eq(["p2"]));
+        assert_eq!((failed(&fresh), failed(&consumer)), (0, 0), "calls failed");
+        daemon.done(&["detach"]);
+        wait_until("the VIP is withdrawn", PUSH, || scene.vip_entries() == 0);
+        drop((daemon, second, fresh.finish(), consumer.finish()));
+    });
+}
+
 #[test]
 fn restarts_of_weir_keep_calls_and_the_registration() {
     bed(2, |bed| {
