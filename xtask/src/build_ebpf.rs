@@ -100,6 +100,8 @@ fn build(root: &Path, bin: &str) -> Result<PathBuf> {
         .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core", "--locked"])
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("CARGO_TARGET_DIR", &target)
+        // Incremental builds cut the code in other pieces, and give another object.
+        .env("CARGO_INCREMENTAL", "0")
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTC")

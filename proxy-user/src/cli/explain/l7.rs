@@ -12,7 +12,7 @@ use crate::control::types::{L7Answer, L7ExplainDestination, L7Header, L7Query, L
 /// A request to explain.
 #[derive(Clone, Debug, Default, Args)]
 pub struct L7Args {
-    /// An HTTP request, like 'GET http://shop.example/cart', by the routes that workers have
+    /// An HTTP request, like `GET http://shop.example/cart`, by the routes that workers have
     #[arg(long, value_name = "METHOD URL", conflicts_with_all = PACKET)]
     pub l7: Option<String>,
     /// A call over SOFABolt

@@ -16,6 +16,13 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
             check_destination(view, name, l7, destination, found);
         }
         access(view, name, l7, found);
+        let judged =
+            !l7.hosts.is_empty() || l7.rules.access.as_ref().is_some_and(|list| list.header.is_some());
+        if l7.rules.fallback && judged {
+            let message = "what no codec has would go on as `tcp`, unread, around the routes and the header that `access` is by";
+            let hint = "leave `tcp` out of the list";
+            found.error(Code::BadValue, Locus::Codec(name.clone()), message.to_owned(), hint);
+        }
     }
 }
 

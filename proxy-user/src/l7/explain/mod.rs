@@ -175,13 +175,18 @@ fn route<'a>(
     asking: &Asking<'_>,
 ) -> Result<&'a Route, &'static str> {
     let compiled = VirtualHosts::compile(hosts);
-    let host =
-        compiled.chosen(asking).and_then(|place| hosts.get(place)).ok_or("no virtual host has the host")?;
+    let place = compiled.chosen(asking).ok_or("no virtual host has the host")?;
+    let host = hosts.get(place).ok_or("no virtual host has the host")?;
     answer.virtual_host = Some(L7ExplainHost {
         name: host.name.clone(),
         host: String::from_utf8_lossy(asking.host()).into_owned(),
         hosts: host.hosts.clone(),
     });
+    if compiled.ambiguous(place, asking) {
+        return Err(
+            "the path can be read in two ways (dot segments, //, encoded slashes or letters), and routes here look at paths",
+        );
+    }
     for route in &host.routes {
         let why = why_not(&route.matches, asking);
         let taken = why.is_none();

@@ -233,11 +233,25 @@ impl VirtualHosts {
     #[must_use]
     pub fn route(&self, asking: &Asking<'_>) -> Option<&Rc<Taken>> {
         let host = self.host(asking.host())?;
+        if self.ambiguous(host, asking) {
+            return None;
+        }
         self.hosts
             .get(host)?
             .iter()
             .find(|route| matches::hold(&route.matches, asking))
             .map(|route| &route.taken)
+    }
+
+    /// Whether a request's path can be read in two ways where routes look at paths: no route has it then, or it would go
+    /// around one in front.
+    #[must_use]
+    pub fn ambiguous(&self, host: usize, asking: &Asking<'_>) -> bool {
+        asking.head.keys.path_is_odd
+            && self
+                .hosts
+                .get(host)
+                .is_some_and(|routes| routes.iter().any(|route| route.matches.looks_at_path()))
     }
 
     /// The place of the virtual host that has a request's host; `None`: none has it.

@@ -17,13 +17,6 @@ pub fn why_not(matches: &Matches, asking: &Asking<'_>) -> Option<String> {
         return Some(format!("the method is {}, wanted {}", shown(method), matches.methods.join(" or ")));
     }
     if let Some(wanted) = matches.path.as_ref().filter(|wanted| !path(wanted, found_path, keys.path_is_odd)) {
-        if keys.path_is_odd && text(wanted, found_path) {
-            return Some(format!(
-                "the path {} can be read in two ways (dot segments, encoded slashes): it matches no exact path, and no \
-                 prefix but /",
-                shown(found_path.unwrap_or_default())
-            ));
-        }
         return Some(unmet("the path", wanted, found_path));
     }
     for header in &matches.headers {

@@ -73,12 +73,25 @@ pub struct Matches {
     pub service: Option<TextMatch>,
     /// Methods, of RPC or HTTP; empty: any.
     pub methods: Vec<String>,
-    /// Path. One that could be read as another (dot segments, encoded slashes) matches no `Exact` and no `Prefix` but `/`.
+    /// Path. A request whose path could be read as another (dot segments, `//`, encoded slashes or letters) has no route in a
+    /// virtual host where some route has an `Exact` path or a `Prefix` other than `/`.
     pub path: Option<TextMatch>,
     /// Headers.
     pub headers: Vec<HeaderMatch>,
     /// The peer's address is in one of these; empty: any.
     pub sources: Vec<ipnet::IpNet>,
+}
+
+impl Matches {
+    /// Whether requests are told apart by their path.
+    #[must_use]
+    pub fn looks_at_path(&self) -> bool {
+        match &self.path {
+            Some(TextMatch::Exact(_)) => true,
+            Some(TextMatch::Prefix(prefix)) => prefix != "/",
+            Some(TextMatch::Present | TextMatch::Absent) | None => false,
+        }
+    }
 }
 
 /// A text.

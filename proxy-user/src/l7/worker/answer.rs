@@ -100,6 +100,10 @@ impl Engine {
             upstream.used = Use::Tunnel(client_key);
         }
         self.count_answer(service, &exchange, None);
+        // The endpoint goes on serving it, until the tunnel ends.
+        if let Some(endpoint) = self.endpoints.get_mut(exchange.endpoint) {
+            endpoint.active += 1;
+        }
         self.list_client(client_key);
         self.list_upstream(key);
         self.tunnel_moved(client_key);

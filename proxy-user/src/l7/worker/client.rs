@@ -181,7 +181,7 @@ impl Engine {
         match codec::detect(candidates.get(..count).unwrap_or_default(), bytes) {
             Detection::Is(found) => client.codec = Some(super::connection::Protocol(found)),
             Detection::More if !ended => return Step::Need(bytes.len() + 1),
-            Detection::More | Detection::Unknown if service.plan.rules.fallback => {
+            Detection::More | Detection::Unknown if service.falls_back() => {
                 client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
             }
             Detection::More | Detection::Unknown => {
@@ -200,7 +200,7 @@ impl Engine {
     pub(super) fn detection_is_over(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let fallback =
-            self.directory.all.get(client.service).is_some_and(|service| service.plan.rules.fallback);
+            self.directory.all.get(client.service).is_some_and(super::services::Service::falls_back);
         if fallback {
             client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
             client.stream.need = 0;

@@ -159,7 +159,7 @@ impl Engine {
             port: addr.port(),
             codec,
             variant,
-            session: Session::new(Side::Upstream, service.bounds.codec),
+            session: Session::new(Side::Upstream, service.bounds.answers),
             connected: false,
             born: self.now,
             heard: self.now,

@@ -37,6 +37,16 @@ pub(super) struct Service {
     pub(super) log_turn: u32,
 }
 
+impl Service {
+    /// Whether what no codec has is passed on unread. Not where somebody is to be judged by what is read.
+    pub(super) fn falls_back(&self) -> bool {
+        let rules = &self.plan.rules;
+        rules.fallback
+            && self.hosts.is_none()
+            && rules.access.as_ref().is_none_or(|list| list.header.is_none())
+    }
+}
+
 /// Bounds and times, ready for use: a worker's share, and microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -44,6 +54,8 @@ pub(super) struct Bounds {
     pub(super) requests: u64,
     pub(super) pending: u64,
     pub(super) codec: CodecLimits,
+    /// Of answers.
+    pub(super) answers: CodecLimits,
     pub(super) connect: u64,
     pub(super) idle: u64,
     pub(super) request: u64,
@@ -73,6 +85,13 @@ impl Bounds {
                     .body_bytes
                     .and_then(|bytes| usize::try_from(bytes).ok())
                     .map_or(defaults.whole, |bytes| bytes.saturating_add(defaults.head)),
+                connect: rules.connect,
+                upgrade: !rules.no_upgrade,
+                ..defaults
+            },
+            // A bound on requests says nothing of answers, which a client may choose.
+            answers: CodecLimits {
+                body: u64::MAX,
                 connect: rules.connect,
                 upgrade: !rules.no_upgrade,
                 ..defaults

@@ -23,8 +23,9 @@ const SPARE: u16 = 8192;
 const DIGITS: u8 = 15;
 /// The longest name in [`FORBIDDEN`].
 const NAME: usize = 17;
-/// Fields that may not come after the body: what frames or routes a message is settled by then (RFC 9110, 6.5.1).
-const FORBIDDEN: [&[u8]; 8] = [
+/// Fields that may not come after the body: what frames or routes a message is settled by then (RFC 9110, 6.5.1), and so is
+/// who the client is.
+const FORBIDDEN: [&[u8]; 14] = [
     b"transfer-encoding",
     b"content-length",
     b"host",
@@ -33,6 +34,12 @@ const FORBIDDEN: [&[u8]; 8] = [
     b"trailer",
     b"upgrade",
     b"authorization",
+    b"cookie",
+    b"forwarded",
+    b"x-real-ip",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +149,8 @@ impl Chunks {
             return Err(refusal("a trailer's name is no token, or is folded (RFC 9112, 5.2)"));
         }
         if let Some(place) = self.name.get_mut(usize::from(self.name_len)) {
-            *place = byte.to_ascii_lowercase();
+            // Some readers take an underscore for a hyphen.
+            *place = if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
         }
         self.name_len = self.name_len.saturating_add(1);
         Ok(())

@@ -65,6 +65,15 @@ fn path(target: &[u8], at: usize) -> Result<Keys, Refusal> {
     Ok(Keys { path: Span::new(at, path_len), query, path_is_odd: is_odd(path)?, ..Keys::default() })
 }
 
+/// Whether two hexadecimal digits stand for a character that needs no encoding (RFC 3986, 2.3): some readers decode it.
+fn is_unreserved([high, low]: [u8; 2]) -> bool {
+    let digit = |byte: u8| {
+        char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or_default()
+    };
+    let byte = digit(high) << 4 | digit(low);
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
 /// Whether two readers may resolve the path to two places. A percent sign without two digits behind it is refused.
 fn is_odd(path: &[u8]) -> Result<bool, Refusal> {
     let mut odd = false;
@@ -79,7 +88,8 @@ fn is_odd(path: &[u8]) -> Result<bool, Refusal> {
             b'%' => match rest {
                 [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                     let pair = [high.to_ascii_lowercase(), low.to_ascii_lowercase()];
-                    odd |= matches!(&pair, b"00" | b"25" | b"2e" | b"2f" | b"5c" | b"0a" | b"0d");
+                    odd |=
+                        matches!(&pair, b"00" | b"25" | b"2f" | b"5c" | b"0a" | b"0d") || is_unreserved(pair);
                 }
                 _ => {
                     return Err(bad(
