@@ -169,7 +169,7 @@ pub(super) struct RawL7Timeouts {
     /// A request's head, and the whole of a Bolt message, from its first byte.
     #[schemars(extend("default" = bounds::L7_HEAD.default, "x-range" = bounds::L7_HEAD.range()))]
     pub(super) head: Option<At<String>>,
-    /// A request, from its first byte to its answer's last. Left out: no bound.
+    /// A request, from its first byte to its answer's last. Left out: no bound for HTTP, 60 s for Bolt.
     #[schemars(extend("x-range" = bounds::L7_REQUEST.range()))]
     pub(super) request: Option<At<String>>,
 }

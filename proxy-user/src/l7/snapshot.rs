@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::FRAMING;
 pub use routes::{
     Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, Retry, Route, Routes, TextMatch,
     VirtualHost,
@@ -103,7 +104,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For a connection on which nothing moves, also while a request is under way.
     pub idle: Duration,
-    /// For a request, from its first byte to its answer's last; none is no bound.
+    /// For a request, from its first byte to its answer's last; none is no bound, but 60 s where requests share a connection.
     pub request: Option<Duration>,
 }
 

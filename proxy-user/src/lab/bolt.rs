@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-
+use super::connect::connect;
 use super::server::TcpServer;
 use super::{LabError, Namespace};
 use crate::wire::bolt::{self, Frame, FrameLimits, Head, Kind, Parsed, Version, codec, command, status};
@@ -117,17 +116,7 @@ impl BoltClient {
     /// # Errors
     /// [`LabError::System`].
     pub fn connect(to: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> Result<Self, LabError> {
-        let connect = || {
-            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-            if let Some(from) = from {
-                socket.bind(&SocketAddr::new(from, 0).into())?;
-            }
-            socket.connect_timeout(&to.into(), timeout)?;
-            socket.set_read_timeout(Some(timeout))?;
-            socket.set_write_timeout(Some(timeout))?;
-            Ok(Self { stream: TcpStream::from(socket), next: 1 })
-        };
-        connect().map_err(LabError::at(format!("connect to {to}")))
+        Ok(Self { stream: connect(to, from, timeout)?, next: 1 })
     }
 
     /// Sends so many requests to an RPC service at once, and takes their answers, in whatever order.

@@ -4,6 +4,7 @@
 
 pub mod bolt;
 pub mod bulk;
+mod connect;
 mod error;
 mod ethtool;
 mod frames;

@@ -4,9 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-
 use super::LabError;
+use super::connect::connect;
 
 /// A connection.
 #[derive(Debug)]
@@ -32,17 +31,7 @@ impl Talk {
     /// # Errors
     /// [`LabError::System`].
     pub fn connect(to: SocketAddr, from: Option<IpAddr>, timeout: Duration) -> Result<Self, LabError> {
-        let connect = || {
-            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-            if let Some(from) = from {
-                socket.bind(&SocketAddr::new(from, 0).into())?;
-            }
-            socket.connect_timeout(&to.into(), timeout)?;
-            socket.set_read_timeout(Some(timeout))?;
-            socket.set_write_timeout(Some(timeout))?;
-            Ok(Self { stream: TcpStream::from(socket), peer: to })
-        };
-        connect().map_err(LabError::at(format!("connect to {to}")))
+        Ok(Self { stream: connect(to, from, timeout)?, peer: to })
     }
 
     /// Sends a GET and waits for its answer. `lines` are further lines of the head, each with its end.

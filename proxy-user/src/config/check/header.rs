@@ -7,26 +7,12 @@ use crate::config::at::At;
 use crate::config::bounds::L7_CHANGES;
 use crate::config::problem::Code;
 use crate::config::raw_route::RawEdits;
-use crate::l7::snapshot::HeaderChange;
+use crate::l7::snapshot::{FRAMING, HeaderChange};
 
 /// Longest name of a header, bytes.
 const MAX_NAME: usize = 255;
 /// Longest value of a header, bytes.
 const MAX_VALUE: usize = 4_096;
-/// Headers that frame a message or are of one connection: a codec writes these itself.
-const OWN: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 impl Checker<'_> {
     /// A header's name: a token of RFC 9110.
@@ -66,7 +52,7 @@ impl Checker<'_> {
     /// The name of a header that is not the protocol's own.
     pub(super) fn editable(&mut self, at: &At<String>) -> Option<String> {
         let name = self.header_name(at)?;
-        if OWN.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
+        if FRAMING.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
             let message = format!("`{name}` is written by weir itself, as the protocol demands");
             let place = self.source.place(at.span.clone(), "");
             self.report.error(Code::BadValue, message, "name another header", place);

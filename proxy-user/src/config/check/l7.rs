@@ -100,6 +100,12 @@ impl Checker<'_> {
             needs(speaks.requests, "head", head.map(|at| &at.span), NO_REQUESTS),
             needs(speaks.requests, "hash_header", raw.hash_header.as_ref().map(|at| &at.span), NO_REQUESTS),
             needs(
+                speaks.requests,
+                "connections",
+                pool.and_then(|p| p.connections.as_ref()).map(|at| &at.span),
+                NO_REQUESTS,
+            ),
+            needs(
                 speaks.shared,
                 "streams",
                 pool.and_then(|p| p.streams.as_ref()).map(|at| &at.span),

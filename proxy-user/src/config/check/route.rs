@@ -102,6 +102,9 @@ impl Checker<'_> {
             let name = raw.name.as_ref().map(|name| self.route_name(name, &mut names));
             let mut retry = Retry::default();
             if let Some(raw) = &raw.retry {
+                if let Some(first) = raw.statuses.first().filter(|_| !speaks.http) {
+                    self.no_effect("statuses", first.span.clone(), NO_HTTP);
+                }
                 set(&mut retry.tries, raw.tries.as_ref());
                 set(&mut retry.budget_percent, raw.budget.as_ref());
                 retry.statuses = raw.statuses.iter().filter_map(|at| u16::try_from(at.value).ok()).collect();

@@ -94,8 +94,8 @@ fn header(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What no edit touches.
-const FRAMING: [&str; 11] = [
+/// Headers that frame a message or are of one connection: a codec writes these itself, and no edit touches them.
+pub const FRAMING: [&str; 11] = [
     "connection",
     "content-length",
     "expect",

@@ -8,8 +8,10 @@ use super::connection::{Answer, Exchange, Protocol, State};
 use super::engine::Engine;
 use super::log::Line;
 use super::slab::Key;
+use super::timers::NEVER;
 use crate::l7::codec::{
-    Body, ClientNote, Codec, Decoded, Edits, Head, LocalReason, NoteStyle, Refusal, Reply, ReplyEnd, Timeout,
+    Body, ClientNote, Codec, Decoded, Edits, Head, LocalReason, NoteStyle, PoolMode, Refusal, Reply,
+    ReplyEnd, Timeout,
 };
 use crate::l7::pool::Draw;
 use crate::l7::route::{Asking, Does, Taken, Target, access};
@@ -25,6 +27,9 @@ pub(super) struct Decision {
     /// When it ends, in microseconds.
     pub(super) deadline: u64,
 }
+
+/// For a request on a shared connection whose service has no bound of its own, microseconds.
+const SHARED_PATIENCE: u64 = 60_000_000;
 
 impl Engine {
     /// Decides on a request: who may ask, which route, where to.
@@ -54,6 +59,10 @@ impl Engine {
         counters.requests.set(counters.requests.get() + 1);
         service.budget.earn(taken.retry.budget_percent);
         let mut patience = taken.timeout.map_or(service.bounds.request, crate::l7::pool::micros);
+        if patience == NEVER && asking.codec.pool() == PoolMode::Multiplex {
+            // What is never answered would keep its id on the shared connection.
+            patience = SHARED_PATIENCE;
+        }
         if let Timeout::Millis(millis) = asking.head.timeout
             && !rules.trusted.is_empty()
             && rules.trusted.iter().any(|net| net.contains(&asking.peer))

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_two_could_read_in_two_ways_is_refused() {
-        let cases: [&[u8]; 27] = [
+        let cases: [&[u8]; 30] = [
             b"\r\n",
             b" 5\r\nhello",
             b"5 \r\nhello",
@@ -260,6 +260,9 @@ mod tests {
             b"0\r\nA\r\n",
             b"0\r\nContent-Length: 5\r\n\r\n",
             b"0\r\ntransfer-ENCODING: chunked\r\n\r\n",
+            b"0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
+            b"0\r\nx_forwarded_for: 6.6.6.6\r\n\r\n",
+            b"0\r\nForwarded: for=6.6.6.6\r\n\r\n",
         ];
         for bytes in cases {
             for cut in 0..=bytes.len() {

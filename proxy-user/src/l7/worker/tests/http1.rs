@@ -174,6 +174,33 @@ fn an_upgrade_becomes_a_tunnel() {
 }
 
 #[test]
+fn an_endpoint_serves_a_tunnel_until_it_ends() {
+    let backend = Backend::new(serve);
+    let mut rig = Rig::new("http1", &[backend.at], |_| {});
+    let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut clients: Vec<_> = (0..2).map(|_| rig.connect()).collect();
+    for client in &mut clients {
+        client.write_all(request.as_bytes()).unwrap();
+        read_until(client, b"\r\n\r\nfirst");
+    }
+    let active = |rig: &mut Rig| rig.fresh_stats().services["web"].endpoints[&backend.at].active;
+    assert_eq!(active(&mut rig), 2);
+    clients.pop();
+    rig.until(|rig| rig.stats.services.get("web").is_some_and(|web| web.endpoints[&backend.at].active == 1));
+}
+
+#[test]
+fn a_bound_on_requests_is_none_on_answers() {
+    let backend = Backend::new(serve);
+    let rig = Rig::new("http1", &[backend.at], |snapshot| web(snapshot).limits.body_bytes = Some(10));
+    let mut client = rig.connect();
+    let (status, _, body) = ask(&mut client, GET);
+    assert!(status == 200 && body.len() > 10);
+    let (status, ..) = ask(&mut client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n");
+    assert_eq!(status, 413);
+}
+
+#[test]
 fn a_bad_request_is_refused_and_the_connection_ends() {
     let backend = Backend::new(serve);
     let rig = Rig::new("http1", &[backend.at], |_| {});

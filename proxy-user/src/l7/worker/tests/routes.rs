@@ -1,3 +1,5 @@
+use std::io::{Read as _, Write as _};
+
 use super::http1::{ask, serve};
 use super::*;
 use crate::l7::snapshot::{
@@ -64,4 +66,34 @@ fn requests_go_where_their_route_says() {
     let requests = |service: &str, at: SocketAddr| stats.services[service].endpoints[&at].requests;
     assert_eq!((requests("web", one.at), requests("other", two.at)), (31, 11));
     assert_eq!(stats.services["web"].routes["shop/split"].requests, 40);
+}
+
+#[test]
+fn nothing_goes_around_a_route() {
+    let backend = Backend::new(serve);
+    let rig = Rig::new("http1", &[backend.at], |snapshot| {
+        let rules = &mut web(snapshot).rules;
+        (rules.detect, rules.fallback) = (vec!["http1".into()], true);
+        let denied = Action::Direct { status: 403, body: String::new() };
+        let routes =
+            vec![route("admin", path("/admin"), denied), route("all", Matches::default(), Action::default())];
+        let host = VirtualHost { name: "any".into(), hosts: vec!["*".into()], routes };
+        snapshot.routes.services.insert("web".into(), vec![host]);
+    });
+    for (path, wanted) in [
+        ("/admin", 403),
+        ("/shop", 200),
+        ("/x/../admin", 404),
+        ("//admin", 404),
+        ("/%61dmin", 404),
+        ("/%2561dmin", 404),
+        ("/caf%C3%A9", 200),
+    ] {
+        let (status, ..) = ask(&mut rig.connect(), &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(status, wanted, "{path}");
+    }
+    // What is no HTTP would be passed on unread.
+    let mut client = rig.connect();
+    client.write_all(b"get /admin HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(client.read(&mut [0; 8]).unwrap_or(0), 0);
 }
