@@ -45,7 +45,7 @@ fn stats(requests: u64, active: u64, under_way: u64) -> Stats {
         endpoints: [(at, endpoint)].into(),
         ..ServiceStats::default()
     };
-    Stats { active, accepted: active, strays: 0, services: [("shop".into(), shop)].into() }
+    Stats { active, accepted: active, strays: 0, log_lost: 0, services: [("shop".into(), shop)].into() }
 }
 
 fn snapshot() -> Snapshot {

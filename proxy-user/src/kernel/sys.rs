@@ -35,6 +35,20 @@ pub(crate) fn inherited() -> Vec<(String, OwnedFd)> {
     passed.map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) })).collect()
 }
 
+/// Bytes sent on a TCP socket that the other side has not acknowledged yet (tcp(7), `SIOCOUTQ`); 0 where the kernel does not
+/// tell.
+pub(crate) fn unacknowledged(socket: &OwnedFd) -> usize {
+    // SAFETY: with this code `ioctl` writes one `int`, for which the getter has room, and changes nothing.
+    let left = unsafe {
+        let asked = rustix::ioctl::Getter::<{ OUTQ }, std::ffi::c_int>::new();
+        rustix::ioctl::ioctl(socket, asked)
+    };
+    left.ok().and_then(|left| usize::try_from(left).ok()).unwrap_or(0)
+}
+
+/// `SIOCOUTQ`.
+const OUTQ: rustix::ioctl::Opcode = 0x5411;
+
 /// What the kernel says about a link to a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NamespaceLinkInfo {

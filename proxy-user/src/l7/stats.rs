@@ -22,6 +22,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections closed at once, for want of a service at their local address.
     pub strays: u64,
+    /// Lines of the access log that were dropped, since nobody read those before them in time.
+    pub log_lost: u64,
     /// By service.
     pub services: BTreeMap<String, ServiceStats>,
 }
@@ -64,6 +66,8 @@ pub struct ServiceStats {
     pub requests_active: u64,
     /// Requests that wait for a connection now.
     pub pending: u64,
+    /// Connections of clients from which bytes go both ways without messages now: `tcp`, WebSocket, `CONNECT`.
+    pub tunnels: u64,
     /// Answers.
     pub answers: Answers,
     /// Answers that weir gave itself, by reason (`codec::LocalReason::label`).

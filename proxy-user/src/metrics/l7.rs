@@ -31,6 +31,11 @@ pub(super) fn families(observer: &Observer) -> Vec<Family> {
             "Connections closed at once: no service has the address that they came to",
             [(Vec::new(), Value::Whole(stats.strays))],
         ),
+        counter(
+            "weir_l7_access_log_lost",
+            "Lines of the access log that were dropped: nobody read those before them in time",
+            [(Vec::new(), Value::Whole(stats.log_lost))],
+        ),
     ];
     families.extend(of_services(&stats));
     families.extend(of_routes(&stats));
@@ -65,6 +70,11 @@ fn of_services(stats: &Stats) -> Vec<Family> {
         counter("weir_l7_requests", "Requests", of(|one| one.requests)),
         gauge("weir_l7_requests_active", "Requests under way", of(|one| one.requests_active)),
         gauge("weir_l7_requests_pending", "Requests that wait for a connection", of(|one| one.pending)),
+        gauge(
+            "weir_l7_tunnels_active",
+            "Clients' connections from which bytes go both ways without messages",
+            of(|one| one.tunnels),
+        ),
         counter(
             "weir_l7_responses",
             "Answers by class of their HTTP status, whoever gave them",

@@ -13,6 +13,8 @@ pub enum LocalReason {
     Denied,
     /// A limit on connections, requests or pending requests is reached.
     Overloaded,
+    /// No connection to an endpoint became free in time.
+    QueueTimeout,
     /// The upstream did not answer in time.
     Timeout,
     /// The upstream's connection ended before its answer was complete, or could not be made.
@@ -29,11 +31,12 @@ pub enum LocalReason {
 
 impl LocalReason {
     /// All, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoRoute,
         Self::NoUpstream,
         Self::Denied,
         Self::Overloaded,
+        Self::QueueTimeout,
         Self::Timeout,
         Self::Reset,
         Self::BadRequest,
@@ -50,6 +53,7 @@ impl LocalReason {
             Self::NoUpstream => "no_upstream",
             Self::Denied => "denied",
             Self::Overloaded => "overloaded",
+            Self::QueueTimeout => "queue_timeout",
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::BadRequest => "bad_request",
@@ -64,7 +68,7 @@ impl LocalReason {
     pub const fn http_status(self) -> u16 {
         match self {
             Self::NoRoute => 404,
-            Self::NoUpstream | Self::Overloaded => 503,
+            Self::NoUpstream | Self::Overloaded | Self::QueueTimeout => 503,
             Self::Denied => 403,
             Self::Timeout => 504,
             Self::Reset | Self::BadResponse => 502,
@@ -82,6 +86,7 @@ impl LocalReason {
             Self::NoUpstream => "no endpoint available",
             Self::Denied => "denied",
             Self::Overloaded => "overloaded",
+            Self::QueueTimeout => "no connection to an endpoint in time",
             Self::Timeout => "upstream timed out",
             Self::Reset => "upstream connection failed",
             Self::BadRequest => "bad request",

@@ -27,6 +27,8 @@ pub(in crate::l7) struct Endpoint {
     pub(in crate::l7) pending: VecDeque<Key>,
     /// Connections in all.
     pub(in crate::l7) connections: u32,
+    /// Those of them that are tunnels, which the pool's bound does not have.
+    pub(in crate::l7) tunnels: u32,
     /// Requests, or tunnels, under way.
     pub(in crate::l7) active: u32,
     /// When it came, in microseconds; 0: it was there from the start.
@@ -81,6 +83,7 @@ impl Endpoint {
             shared: Vec::new(),
             pending: VecDeque::new(),
             connections: 0,
+            tunnels: 0,
             active: 0,
             born,
             counters: EndpointCounters::default(),
@@ -92,6 +95,11 @@ impl Endpoint {
             unreached_until: 0,
             unreached: 0,
         }
+    }
+
+    /// Connections that requests have, or may get.
+    pub(in crate::l7) fn pooled(&self) -> u32 {
+        self.connections.saturating_sub(self.tunnels)
     }
 
     /// Takes new requests, whatever its health.

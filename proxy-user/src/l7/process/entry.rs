@@ -35,7 +35,8 @@ pub fn run() -> io::Result<()> {
     let (v4, v6) = pair.duplicate()?.into_listeners();
     let (number, workers) = (start.worker, start.workers);
     let control = Control::new(&start, control, pair, daemon)?;
-    worker::run(Listeners { number, workers, v4, v6 }, control)
+    let log = io::stderr().as_fd().try_clone_to_owned()?;
+    worker::run(Listeners { number, workers, v4, v6 }, control, log)
 }
 
 fn started(daemon: &Channel) -> io::Result<(Start, OwnedFd, Pair)> {

@@ -37,6 +37,7 @@ pub(super) fn spawn(start: Start, control: &OwnedFd, pair: &Pair) -> io::Result<
         .arg(SUBCOMMAND)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
+        .stderr(own_stderr().map_or_else(Stdio::inherit, Stdio::from))
         // Not reached by signals of the daemon's terminal.
         .process_group(0)
         .current_dir("/")
@@ -46,6 +47,18 @@ pub(super) fn spawn(start: Start, control: &OwnedFd, pair: &Pair) -> io::Result<
         std::iter::once(control.as_fd()).chain(pair.descriptors()).collect();
     ours.send(&ToWorker::Start(start), &descriptors)?;
     Ok((child, ours))
+}
+
+/// The standard error for a worker, which must not wait for whoever reads the access log: a pipe is opened anew, since to set
+/// it not to block would set it so for all who have it. `None`: it is no pipe, or may not be opened; it is inherited.
+fn own_stderr() -> Option<File> {
+    use rustix::fs::{FileType, Mode, OFlags};
+    let stat = rustix::fs::fstat(io::stderr()).ok()?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+        return None;
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()).ok().map(File::from)
 }
 
 /// Whom a worker shall become: nobody, if this process may choose.

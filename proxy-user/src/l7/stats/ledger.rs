@@ -122,7 +122,7 @@ impl Grow for u64 {
 
 impl Grow for Stats {
     fn grow(&mut self, before: &Self, now: &Self) {
-        grow!(self, before, now: accepted strays);
+        grow!(self, before, now: accepted strays log_lost);
         grow_each!(self, before, now: services);
     }
 }
@@ -175,7 +175,7 @@ impl Stats {
 
 impl ServiceStats {
     fn add_now(&mut self, now: &Self) {
-        add!(self, now: active requests_active pending);
+        add!(self, now: active requests_active pending tunnels);
         for (addr, now) in &now.endpoints {
             if let Some(sum) = self.endpoints.get_mut(addr) {
                 add!(sum, now: active pending connections ejected);

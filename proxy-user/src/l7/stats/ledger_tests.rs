@@ -14,7 +14,7 @@ fn report(requests: u64, active: u64) -> Stats {
     web.routes.insert("shop/split".into(), RouteStats { requests, ..RouteStats::default() });
     web.endpoints
         .insert(at(), EndpointStats { requests, active, ejected: active, ..EndpointStats::default() });
-    Stats { active, accepted: requests, strays: 0, services: [("web".into(), web)].into() }
+    Stats { active, accepted: requests, strays: 0, log_lost: 0, services: [("web".into(), web)].into() }
 }
 
 #[test]

@@ -84,6 +84,7 @@ impl Engine {
         service.counters.accepted += 1;
         if service.counters.active >= service.bounds.connections {
             service.counters.local(LocalReason::Overloaded);
+            self.log_overload(service_key, peer);
             return;
         }
         let detecting = !service.candidates.is_empty();
@@ -103,6 +104,7 @@ impl Engine {
             skip: 0,
             born: self.now,
             requests: 0,
+            untaken: (usize::MAX, 0),
         };
         let key = self.clients.next_key();
         if self.poll.add(&client.stream.fd, Token::Client(key)).is_err() {

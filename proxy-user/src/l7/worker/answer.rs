@@ -6,11 +6,10 @@ use rustix::net::sockopt;
 
 use super::accept::is_complete;
 use super::client::{HIGH, Step};
-use super::connection::{Answer, Exchange, State, Tunnel, Use};
+use super::connection::{Answer, Exchange, State, Use};
 use super::engine::Engine;
 use super::log::Ended;
 use super::slab::Key;
-use super::splice::Bulk;
 use crate::l7::codec::{Body, Decoded, Edits, Head, Kind, LocalReason, Reply};
 use crate::l7::pool::Verdict;
 use crate::l7::stats::Outcome;
@@ -55,20 +54,33 @@ impl Engine {
     fn forward_answer(&mut self, key: Key, client_key: Key, head: &Head, bytes: &[u8]) -> Step {
         let draining = self.drain_until.is_some();
         let Some(client) = self.clients.get_mut(client_key) else { return Step::Wait };
-        let service = self.directory.all.get(client.service);
-        let gone = service.is_none_or(|service| service.gone);
+        let mut service = self.directory.all.get_mut(client.service);
+        let gone = service.as_ref().is_none_or(|service| service.gone);
         let (State::Busy(exchange), Some(codec)) = (&mut client.state, client.codec) else {
             return Step::Wait;
         };
         let out = client.stream.output(&mut self.buffers);
+        let before = out.len();
         let close = exchange.close || draining || gone || !is_complete(&exchange.request);
         let forwarded = crate::l7::route::with_edits(&exchange.taken.response_headers, |headers| {
             let edits = Edits { headers, asked: exchange.asked, close, ..Edits::default() };
             codec.0.forward(bytes, head, &edits, out)
         });
         let Ok(forwarded) = forwarded else { return self.bad_answer(key, client_key) };
+        let added = (out.len() - before) as u64;
+        exchange.down += added;
+        if let Some(service) = &mut service {
+            service.counters.bytes_down += added;
+        }
         let at_once = head.kind == Kind::Interim;
-        if !at_once {
+        if at_once {
+            // However many there are, they wait for whoever reads them.
+            if client.stream.unsent() > HIGH
+                && let Some(upstream) = self.upstreams.get_mut(key)
+            {
+                upstream.paused = true;
+            }
+        } else {
             exchange.status = head.status.http;
             exchange.close |= forwarded.close;
             exchange.repeatable = false;
@@ -82,31 +94,6 @@ impl Engine {
             self.become_tunnel(key, client_key);
         }
         Step::Used(forwarded.used)
-    }
-
-    /// The upgrade is agreed on: bytes go both ways from now on.
-    fn become_tunnel(&mut self, key: Key, client_key: Key) {
-        let Some(client) = self.clients.get_mut(client_key) else { return };
-        let State::Busy(exchange) = std::mem::replace(&mut client.state, State::Closing) else { return };
-        client.state = State::Tunnel(Tunnel {
-            upstream: key,
-            endpoint: exchange.endpoint,
-            tries: exchange.tries,
-            up: Bulk::default(),
-            down: Bulk::default(),
-        });
-        let service = client.service;
-        if let Some(upstream) = self.upstreams.get_mut(key) {
-            upstream.used = Use::Tunnel(client_key);
-        }
-        self.count_answer(service, &exchange, None);
-        // The endpoint goes on serving it, until the tunnel ends.
-        if let Some(endpoint) = self.endpoints.get_mut(exchange.endpoint) {
-            endpoint.active += 1;
-        }
-        self.list_client(client_key);
-        self.list_upstream(key);
-        self.tunnel_moved(client_key);
     }
 
     fn answer_body(&mut self, key: Key, client_key: Key, bytes: &[u8]) -> Step {
@@ -126,6 +113,7 @@ impl Engine {
             lost |= stream.put(part, false, buffers).is_err();
         }
         let (slow, keep) = (stream.unsent() > HIGH, *keep);
+        exchange.down += progress.used as u64;
         if let Some(service) = self.directory.all.get_mut(client.service) {
             service.counters.bytes_down += progress.used as u64;
         }
@@ -150,7 +138,7 @@ impl Engine {
     pub(super) fn finish_exchange(&mut self, key: Key, client_key: Key, keep: bool) {
         let draining = self.drain_until.is_some();
         let Some(client) = self.clients.get_mut(client_key) else { return };
-        let State::Busy(exchange) = std::mem::replace(&mut client.state, State::Idle) else { return };
+        let State::Busy(mut exchange) = std::mem::replace(&mut client.state, State::Idle) else { return };
         let complete = is_complete(&exchange.request);
         let service = client.service;
         let ended = client.stream.eof && client.stream.input.is_empty();
@@ -165,7 +153,7 @@ impl Engine {
         self.client_deadline(client_key, idle);
         let verdict = if exchange.status >= 500 { Verdict::Failed } else { Verdict::Good };
         self.note_endpoint(key, verdict);
-        self.count_answer(service, &exchange, None);
+        self.count_answer(service, &mut exchange, None);
         self.release_upstream(key, keep && complete);
     }
 
@@ -192,7 +180,12 @@ impl Engine {
         } else {
             self.forget_pending(exchange.endpoint, client_key, service);
         }
-        self.count_answer(service, &exchange, Some(reason));
+        let close = !is_complete(&exchange.request) || exchange.close || self.drain_until.is_some();
+        if !begun {
+            let reply = Reply { status, ..Reply::error(reason, close) };
+            exchange.down += self.reply_to(client_key, codec.0, &exchange.asked, &reply);
+        }
+        self.count_answer(service, &mut exchange, Some(reason));
         if unframed {
             // An orderly end would say that the answer is complete.
             if let Some(client) = self.clients.get(client_key) {
@@ -209,9 +202,6 @@ impl Engine {
             self.dirty_client(client_key);
             return Step::Wait;
         }
-        let close = !is_complete(&exchange.request) || exchange.close || self.drain_until.is_some();
-        let reply = Reply { status, ..Reply::error(reason, close) };
-        self.reply_to(client_key, codec.0, &exchange.asked, &reply);
         let idle = self.bounds(client_key).map_or(u64::MAX, |bounds| bounds.idle);
         self.client_deadline(client_key, idle);
         self.list_client(client_key);
@@ -219,7 +209,12 @@ impl Engine {
     }
 
     /// Counts the end of a request, and logs it.
-    pub(super) fn count_answer(&mut self, service: Key, exchange: &Exchange, reason: Option<LocalReason>) {
+    pub(super) fn count_answer(
+        &mut self,
+        service: Key,
+        exchange: &mut Exchange,
+        reason: Option<LocalReason>,
+    ) {
         let micros = self.now.saturating_sub(exchange.started);
         let outcome = Outcome::new(exchange.status, micros);
         exchange.taken.counters.answers.note(outcome);
@@ -236,7 +231,7 @@ impl Engine {
             endpoint.answers.note(outcome);
             endpoint.addr
         });
-        if let Some(line) = &exchange.log {
+        if let Some(line) = exchange.log.take() {
             let ended = Ended {
                 status: exchange.status,
                 reason,
@@ -244,8 +239,10 @@ impl Engine {
                 endpoint,
                 micros,
                 tries: exchange.tries,
+                up: exchange.up,
+                down: exchange.down,
             };
-            self.log.extend_from_slice(&line.end(&ended));
+            self.journal.note(Some(line), &ended);
         }
     }
 }

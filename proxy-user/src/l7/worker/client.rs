@@ -15,11 +15,9 @@ pub(super) const LOW: usize = 64 << 10;
 const PIPELINE: usize = 32 << 10;
 /// Reads of one connection in a row.
 const READS: usize = 8;
-/// For a client to take the last of what it is sent, in microseconds.
-const LAST_WORDS: u64 = 30_000_000;
-/// For a client to close its own side after that: bytes that it still sends would reset the connection, and with it what it
-/// has not read yet.
-const LINGER: u64 = 2_000_000;
+/// For a client to close its own side after the last of what it is sent: bytes that it still sends would reset the connection,
+/// and with it what it has not read yet. Then it is looked at whether it goes on reading.
+pub(super) const LINGER: u64 = 2_000_000;
 
 /// What handling bytes came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,10 +183,7 @@ impl Engine {
                 client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
             }
             Detection::More | Detection::Unknown => {
-                if let Some(service) = self.directory.all.get_mut(client.service) {
-                    service.counters.local(codec::LocalReason::BadRequest);
-                }
-                self.client_lost(key);
+                self.refuse_connection(key, codec::LocalReason::BadRequest, bytes.len());
                 return Step::Wait;
             }
         }
@@ -206,15 +201,30 @@ impl Engine {
             client.stream.need = 0;
             self.begin_protocol(key);
             self.list_client(key);
-        } else {
+        } else if client.stream.input.is_empty() {
+            // It has asked for nothing.
             self.client_lost(key);
+        } else {
+            let len = client.stream.input.len();
+            self.refuse_connection(key, codec::LocalReason::BadRequest, len);
         }
+    }
+
+    /// Closes a connection whose protocol cannot be told: there is none to say why in.
+    fn refuse_connection(&mut self, key: Key, reason: codec::LocalReason, up: usize) {
+        let service = self.clients.get(key).map(|client| client.service);
+        if let Some(service) = service.and_then(|service| self.directory.all.get_mut(service)) {
+            service.counters.local(reason);
+        }
+        self.log_refused(key, reason, 0, up as u64);
+        self.client_lost(key);
     }
 
     /// Sends what waits; then whoever waited for that goes on.
     pub(super) fn flush_client(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.stream.dirty = false;
+        let before = client.stream.total_sent;
         if client.stream.flush(&mut self.buffers).is_err() {
             self.client_lost(key);
             return;
@@ -233,7 +243,7 @@ impl Engine {
                 self.list_client(key);
             }
             State::Closing => {
-                let until = self.now.saturating_add(LAST_WORDS);
+                let until = self.now.saturating_add(LINGER);
                 self.timers.set_sooner(&mut client.deadline, super::poll::Token::Client(key).bits(), until);
             }
             State::Idle | State::Shared(_) if client.paused && unsent < LOW => {
@@ -247,6 +257,9 @@ impl Engine {
             }
             State::Tunnel(tunnel) => {
                 let upstream = tunnel.upstream;
+                if client.stream.total_sent > before {
+                    self.tunnel_moved(key);
+                }
                 if unsent < LOW {
                     self.resume_upstream(upstream);
                 }

@@ -1,6 +1,7 @@
 //! The end of a client's connection, for whatever reason.
 
 use super::connection::{Client, State, Use};
+use crate::l7::codec::LocalReason;
 use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
@@ -8,6 +9,11 @@ use super::slab::Key;
 impl Engine {
     /// A client is gone, or is to be: what was under way for it ends.
     pub(super) fn client_lost(&mut self, key: Key) {
+        self.end_client(key, None);
+    }
+
+    /// The same; `reason`: weir ends it itself.
+    pub(super) fn end_client(&mut self, key: Key, reason: Option<LocalReason>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match std::mem::replace(&mut client.state, State::Closing) {
             State::Busy(mut exchange) => {
@@ -23,17 +29,21 @@ impl Engine {
                     None => self.forget_pending(exchange.endpoint, key, service),
                 }
                 if exchange.status == 0 {
-                    exchange.status = CLIENT_LEFT;
+                    exchange.status = reason.map_or(CLIENT_LEFT, LocalReason::http_status);
                 }
-                self.count_answer(service, &exchange, None);
+                self.count_answer(service, &mut exchange, reason);
                 self.forget_endpoint(exchange.endpoint);
             }
             State::Tunnel(tunnel) => {
-                if let Some(upstream) = self.upstreams.get_mut(tunnel.upstream) {
+                let (service, upstream_key) = (client.service, tunnel.upstream);
+                if let Some(upstream) = self.upstreams.get_mut(upstream_key) {
                     upstream.used = Use::Idle;
                 }
-                self.end_tunnel(tunnel.endpoint);
-                self.release_upstream(tunnel.upstream, false);
+                if let (Some(reason), Some(service)) = (reason, self.directory.all.get_mut(service)) {
+                    service.counters.local(reason);
+                }
+                self.end_tunnel(service, tunnel, reason);
+                self.release_upstream(upstream_key, false);
             }
             State::Detecting | State::Idle | State::Shared(_) | State::Closing => {}
         }
@@ -112,7 +122,16 @@ impl Engine {
             service.counters.panics += 1;
         }
         match token {
-            Token::Client(key) => self.client_lost(key),
+            Token::Client(key) => {
+                let asks = self.clients.get(key).is_some_and(|client| {
+                    // What was under way has a line of its own.
+                    !matches!(client.state, State::Busy(_) | State::Tunnel(_))
+                });
+                if asks {
+                    self.log_refused(key, LocalReason::Internal, 0, 0);
+                }
+                self.end_client(key, Some(LocalReason::Internal));
+            }
             Token::Upstream(key) => self.upstream_lost(key),
             Token::Control | Token::ListenerV4 | Token::ListenerV6 => {}
         }

@@ -38,6 +38,8 @@ pub(super) struct Client {
     pub(super) born: u64,
     /// Requests so far.
     pub(super) requests: u64,
+    /// Bytes that it had not taken when it was last asked, and since when they are as many.
+    pub(super) untaken: (usize, u64),
 }
 
 /// A codec, with a name in `Debug`.
@@ -79,6 +81,8 @@ pub(super) struct Exchange {
     pub(super) started: u64,
     /// When it is given up, whatever moves.
     pub(super) deadline: u64,
+    /// Until when it waits for a connection; never, if it has one.
+    pub(super) waits_until: u64,
     /// The connection that its copy goes out on.
     pub(super) mirror: Option<Key>,
     /// What of the request is still to come.
@@ -93,6 +97,9 @@ pub(super) struct Exchange {
     pub(super) held: Vec<u8>,
     pub(super) hash: u64,
     pub(super) body_bytes: u64,
+    /// Bytes of the request that have come, and of answers that went out, heads included.
+    pub(super) up: u64,
+    pub(super) down: u64,
     pub(super) status: u16,
     /// What the access log says of it.
     pub(super) log: Option<Box<super::log::Line>>,
@@ -120,6 +127,21 @@ pub(super) struct Tunnel {
     /// From the client, and to it.
     pub(super) up: Bulk,
     pub(super) down: Bulk,
+    pub(super) account: Account,
+}
+
+/// What is said of a tunnel at its end, whichever endpoints it was tried with.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// When its connection, or the request that asked for it, began.
+    pub(super) started: u64,
+    /// Of the answer that agreed to it; 0: there was none.
+    pub(super) status: u16,
+    pub(super) taken: Rc<Taken>,
+    /// Bytes from the client, and to it.
+    pub(super) up: u64,
+    pub(super) down: u64,
+    pub(super) log: Option<Box<super::log::Line>>,
 }
 
 /// A connection to an endpoint.

@@ -31,7 +31,7 @@ impl Engine {
             return;
         }
         let most = self.most_connections(endpoint, codec);
-        let full = self.endpoints.get_mut(endpoint).filter(|there| there.connections >= most);
+        let full = self.endpoints.get_mut(endpoint).filter(|there| there.pooled() >= most);
         if let Some(old) = full.and_then(|there| there.idle.pop()) {
             // It is there for requests that have not been lost yet.
             self.upstream_lost(old);
@@ -40,7 +40,7 @@ impl Engine {
             self.abort_exchange(client_key, LocalReason::NoUpstream, 503);
             return;
         };
-        if there.connections < most {
+        if there.pooled() < most {
             match self.dial(endpoint, port, codec, 0, Use::Exchange(client_key)) {
                 Some(key) => self.attach(client_key, key),
                 None => {
@@ -59,6 +59,19 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.pending.push_back(client_key);
         }
+        self.exchange_waits(client_key);
+    }
+
+    /// A request waits for a connection, as long as making one may take.
+    fn exchange_waits(&mut self, client_key: Key) {
+        let connect = self.bounds(client_key).map_or(NEVER, |bounds| bounds.connect);
+        let until = self.now.saturating_add(connect);
+        let Some(client) = self.clients.get_mut(client_key) else { return };
+        let State::Busy(exchange) = &mut client.state else { return };
+        // One that waits again does not begin anew.
+        exchange.waits_until = exchange.waits_until.min(until);
+        let at = exchange.waits_until.min(exchange.deadline);
+        self.timers.set(&mut client.deadline, Token::Client(client_key).bits(), at);
     }
 
     fn take_held(&mut self, client_key: Key) -> Vec<u8> {
@@ -100,6 +113,7 @@ impl Engine {
         let State::Busy(exchange) = &mut client.state else { return };
         let Some(upstream) = self.upstreams.get_mut(key) else { return };
         exchange.upstream = Some(key);
+        let waited = std::mem::replace(&mut exchange.waits_until, NEVER) != NEVER;
         upstream.used = Use::Exchange(client_key);
         upstream.paused = false;
         upstream.requests += 1;
@@ -113,6 +127,9 @@ impl Engine {
         }
         if !is_complete(&exchange.request) {
             self.list_client(client_key);
+        }
+        if waited {
+            self.exchange_moved(client_key);
         }
         self.dirty_upstream(key);
     }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::Listeners;
 use super::buffers::Buffers;
 use super::connection::{Client, Upstream};
+use super::journal::Journal;
 use super::poll::{Poll, Ready, Token};
 use super::services::Directory;
 use super::slab::Slab;
@@ -37,7 +39,8 @@ pub(super) struct Engine {
     again: Vec<Token>,
     scratch: Vec<u8>,
     pub(super) stats: Stats,
-    pub(super) log: Vec<u8>,
+    /// The access log.
+    pub(super) journal: Journal,
     begun: Instant,
     /// Microseconds since the start, as of this batch. Never 0.
     pub(super) now: u64,
@@ -54,7 +57,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(listeners: Listeners, control: Control) -> io::Result<Self> {
+    pub(super) fn new(listeners: Listeners, control: Control, log: OwnedFd) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add_level(&control, Token::Control)?;
         for listener in [&listeners.v4, &listeners.v6].into_iter().flatten() {
@@ -77,7 +80,7 @@ impl Engine {
             again: Vec::new(),
             scratch: Vec::new(),
             stats: Stats::default(),
-            log: Vec::new(),
+            journal: Journal::new(log),
             begun: Instant::now(),
             now: 1,
             ready: false,
@@ -113,14 +116,20 @@ impl Engine {
             self.settle();
             if self.now >= self.next_report {
                 self.next_report = self.now + REPORT;
+                self.journal.write();
                 let stats = self.stats();
                 self.control.report(&stats);
-                self.write_log();
+            } else if self.journal.is_due() {
+                self.journal.write();
             }
             if self.is_drained() {
+                // What is cut off has its line too.
+                for key in self.clients.keys() {
+                    self.client_lost(key);
+                }
+                self.journal.finish();
                 let stats = self.stats();
                 self.control.report(&stats);
-                self.write_log();
                 return Ok(());
             }
         }

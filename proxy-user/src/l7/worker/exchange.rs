@@ -6,12 +6,10 @@ use super::accept::is_complete;
 use super::client::{HIGH, Step};
 use super::connection::{Answer, Exchange, Protocol, State};
 use super::engine::Engine;
-use super::log::Line;
 use super::slab::Key;
 use super::timers::NEVER;
 use crate::l7::codec::{
-    Body, ClientNote, Codec, Decoded, Edits, Head, LocalReason, NoteStyle, PoolMode, Refusal, Reply,
-    ReplyEnd, Timeout,
+    Body, ClientNote, Codec, Decoded, Edits, Head, LocalReason, NoteStyle, PoolMode, Refusal, Reply, Timeout,
 };
 use crate::l7::pool::Draw;
 use crate::l7::route::{Asking, Does, Taken, Target, access};
@@ -102,7 +100,7 @@ impl Engine {
                 client.fresh_until = 0;
                 self.exchange(key, codec, &head, bytes)
             }
-            Err(refusal) => self.refuse(key, codec.0, &refusal),
+            Err(refusal) => self.refuse(key, codec.0, &refusal, bytes.len()),
         }
     }
 
@@ -112,11 +110,12 @@ impl Engine {
         client.requests += 1;
         let (service_key, peer) = (client.service, client.peer);
         let asking = Asking { codec, head, message: bytes, peer: peer.ip() };
+        let log = self.log_line(service_key, peer, &asking);
         let decision = match self.decide(service_key, &asking) {
             Ok(decision) => decision,
-            Err(reason) => return self.answer_head(key, codec, head, reason),
+            Err(reason) => return self.answer_head(key, codec, head, reason, log, ""),
         };
-        let log = self.log_line(service_key, peer, head, bytes);
+        let route = &decision.taken.name;
         match &decision.taken.does {
             Does::Forward(_) => {}
             Does::Redirect(status, location) => {
@@ -124,7 +123,7 @@ impl Engine {
                 let reply =
                     Reply { status: *status, reason: None, headers: &headers, body: b"", close: false };
                 decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                return self.answer_directly(key, codec, head, reply);
+                return self.answer_directly(key, codec, head, reply, log, route);
             }
             Does::Direct(status, body) => {
                 let reply = Reply {
@@ -135,20 +134,21 @@ impl Engine {
                     close: false,
                 };
                 decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                return self.answer_directly(key, codec, head, reply);
+                return self.answer_directly(key, codec, head, reply, log, route);
             }
         }
         let Some(endpoint) = self.choose(decision.to, decision.hash, None) else {
-            return self.answer_head(key, codec, head, LocalReason::NoUpstream);
+            return self.answer_head(key, codec, head, LocalReason::NoUpstream, log, route);
         };
         let mut held = Vec::new();
         self.buffers.lend(&mut held);
         let forwarded = match self.forward_request(key, codec, head, bytes, &decision.taken, &mut held) {
             Ok(forwarded) => forwarded,
-            Err(refusal) => return self.refuse(key, codec, &refusal),
+            Err(refusal) => return self.refuse_request(key, codec, &refusal, head.len, log),
         };
         if let Some(service) = self.directory.all.get_mut(service_key) {
             service.counters.requests_active += 1;
+            service.counters.bytes_up += head.len as u64;
         }
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.active += 1;
@@ -165,6 +165,7 @@ impl Engine {
             asked: head.asked,
             started: now,
             deadline: decision.deadline,
+            waits_until: NEVER,
             mirror,
             request: head.body,
             answer: Answer::Waiting,
@@ -176,6 +177,8 @@ impl Engine {
             held,
             hash: decision.hash,
             body_bytes: 0,
+            up: head.len as u64,
+            down: 0,
             status: 0,
             log,
         });
@@ -217,6 +220,7 @@ impl Engine {
             Err(refusal) => return self.abort_exchange(key, refusal.reason, refusal.status),
         };
         exchange.body_bytes += progress.payload as u64;
+        exchange.up += progress.used as u64;
         if exchange.body_bytes > limit {
             return self.abort_exchange(key, LocalReason::TooLarge, 413);
         }
@@ -253,79 +257,6 @@ impl Engine {
         let idle = self.directory.all.get(client.service).map_or(u64::MAX, |service| service.bounds.idle);
         let at = exchange.deadline.min(self.now.saturating_add(idle));
         self.timers.set(&mut client.deadline, super::poll::Token::Client(key).bits(), at);
-    }
-
-    /// The line of the access log for this request, if it is one that is logged.
-    pub(super) fn log_line(
-        &mut self,
-        service: Key,
-        peer: std::net::SocketAddr,
-        head: &Head,
-        message: &[u8],
-    ) -> Option<Box<Line>> {
-        let service = self.directory.all.get_mut(service)?;
-        let every = service.plan.rules.access_log;
-        if every == 0 {
-            return None;
-        }
-        service.log_turn = service.log_turn.wrapping_add(1);
-        (service.log_turn.checked_rem(every) == Some(0))
-            .then(|| Line::begin(&service.name, peer, head, message))
-    }
-
-    fn answer_directly(
-        &mut self,
-        key: Key,
-        codec: &'static dyn Codec,
-        head: &Head,
-        reply: Reply<'_>,
-    ) -> Step {
-        let close = !is_complete(&head.body) || self.drain_until.is_some();
-        let reply = Reply { close, ..reply };
-        self.reply_to(key, codec, &head.asked, &reply);
-        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
-            service.counters.answered(reply.status, 0);
-        }
-        Step::Used(head.len)
-    }
-
-    /// Answers a request whose head was read, and nothing else of it.
-    fn answer_head(&mut self, key: Key, codec: &'static dyn Codec, head: &Head, reason: LocalReason) -> Step {
-        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
-            service.counters.local(reason);
-        }
-        self.answer_directly(key, codec, head, Reply::error(reason, false))
-    }
-
-    /// Answers what the codec does not take.
-    pub(super) fn refuse(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal) -> Step {
-        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
-            service.counters.requests += 1;
-            service.counters.local(refusal.reason);
-            service.counters.answered(refusal.status, 0);
-        }
-        self.reply_to(key, codec, &refusal.asked.unwrap_or_default(), &refusal.reply());
-        if let Some(client) = self.clients.get_mut(key) {
-            client.skip = refusal.skip;
-        }
-        if refusal.skip == 0 { Step::Wait } else { Step::Used(0) }
-    }
-
-    /// Writes an answer of weir's own to a client, and closes its connection behind it if that must be.
-    pub(super) fn reply_to(
-        &mut self,
-        key: Key,
-        codec: &'static dyn Codec,
-        asked: &crate::l7::codec::Asked,
-        reply: &Reply<'_>,
-    ) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let end = codec.reply(asked, reply, client.stream.output(&mut self.buffers));
-        if matches!(end, ReplyEnd::Close | ReplyEnd::Mute) {
-            client.state = State::Closing;
-            client.skip = 0;
-        }
-        self.dirty_client(key);
     }
 }
 

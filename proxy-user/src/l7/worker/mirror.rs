@@ -52,7 +52,7 @@ impl Engine {
             }
             None => {
                 let most = self.most_connections(endpoint, codec);
-                if self.endpoints.get(endpoint)?.connections >= most {
+                if self.endpoints.get(endpoint)?.pooled() >= most {
                     return None;
                 }
                 self.dial(endpoint, port, codec, 0, used)?

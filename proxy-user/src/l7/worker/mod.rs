@@ -19,10 +19,13 @@ mod dial;
 mod drain;
 mod engine;
 mod exchange;
+mod journal;
 mod list;
+mod local;
 mod log;
 mod mirror;
 mod poll;
+mod pump;
 mod report;
 mod retry;
 mod services;
@@ -38,6 +41,7 @@ mod upstream;
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 
 use super::process::control::Control;
 pub(in crate::l7) use slab::{Key, Slab};
@@ -56,12 +60,12 @@ pub struct Listeners {
     pub v6: Option<TcpListener>,
 }
 
-/// Runs until drained. Nothing is accepted before the first snapshot.
+/// Runs until drained. Nothing is accepted before the first snapshot. `log`: where the access log goes.
 ///
 /// # Errors
 /// The kernel gives no `epoll`, or a listener cannot be used.
-pub fn run(listeners: Listeners, control: Control) -> io::Result<()> {
-    engine::Engine::new(listeners, control)?.run()
+pub fn run(listeners: Listeners, control: Control, log: OwnedFd) -> io::Result<()> {
+    engine::Engine::new(listeners, control, log)?.run()
 }
 
 #[cfg(test)]

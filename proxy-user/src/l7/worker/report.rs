@@ -21,6 +21,7 @@ impl Engine {
             }
         }
         self.stats.active = self.clients.len() as u64;
+        self.stats.log_lost = self.journal.lost();
         self.stats.clone()
     }
 

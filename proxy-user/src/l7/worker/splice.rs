@@ -26,8 +26,17 @@ pub(super) struct Pipe {
 }
 
 /// Pipes nobody uses.
-#[derive(Debug, Default)]
-pub(super) struct Pipes(Vec<Pipe>);
+#[derive(Debug)]
+pub(super) struct Pipes {
+    free: Vec<Pipe>,
+    make: fn() -> io::Result<Pipe>,
+}
+
+impl Default for Pipes {
+    fn default() -> Self {
+        Self { free: Vec::new(), make: new_pipe }
+    }
+}
 
 /// What a move came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +47,8 @@ pub(super) enum Moved {
     Blocked,
     /// The source has ended.
     End,
+    /// There is no pipe to be had (descriptors, or memory, have run out): nothing was moved, and it is to be copied.
+    NoPipe,
 }
 
 impl Bulk {
@@ -53,7 +64,13 @@ impl Bulk {
     /// Fills the pipe from a socket.
     pub(super) fn fill(&mut self, source: &impl AsFd, pipes: &mut Pipes) -> io::Result<Moved> {
         if self.pipe.is_none() {
-            self.pipe = Some(pipes.take()?);
+            match pipes.take() {
+                Ok(pipe) => self.pipe = Some(pipe),
+                Err(_) => {
+                    self.on = false;
+                    return Ok(Moved::NoPipe);
+                }
+            }
         }
         let Some(pipe) = &self.pipe else { return Ok(Moved::Blocked) };
         let moved = attempt(source, &pipe.into)?;
@@ -75,7 +92,7 @@ impl Bulk {
                     all += count;
                 }
                 Moved::Blocked => return Ok(if all > 0 { Moved::Bytes(all) } else { Moved::Blocked }),
-                Moved::End => return Err(io::ErrorKind::BrokenPipe.into()),
+                Moved::End | Moved::NoPipe => return Err(io::ErrorKind::BrokenPipe.into()),
             }
         }
         Ok(Moved::Bytes(all))
@@ -88,21 +105,47 @@ impl Bulk {
                 self.on = false;
                 self.small = 0;
             }
-            pipes.0.extend(self.pipe.take().filter(|_| pipes.0.len() < MOST));
+            pipes.free.extend(self.pipe.take().filter(|_| pipes.free.len() < MOST));
+        }
+    }
+
+    /// Takes what is in the pipe out again, behind what is in `out`: its source is gone.
+    pub(super) fn take_out(&mut self, out: &mut Vec<u8>) {
+        let Some(pipe) = self.pipe.take() else { return };
+        let mut room = [0; 16 << 10];
+        while self.inside > 0 {
+            match rustix::io::read(&pipe.out, &mut room) {
+                Ok(count) if count > 0 => {
+                    out.extend_from_slice(room.get(..count).unwrap_or_default());
+                    self.inside = self.inside.saturating_sub(count);
+                }
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => return,
+            }
         }
     }
 }
 
 impl Pipes {
     fn take(&mut self) -> io::Result<Pipe> {
-        if let Some(pipe) = self.0.pop() {
-            return Ok(pipe);
+        match self.free.pop() {
+            Some(pipe) => Ok(pipe),
+            None => (self.make)(),
         }
-        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // Above the user's bound it stays small.
-        let _ = fcntl_setpipe_size(&into, SIZE);
-        Ok(Pipe { out, into })
     }
+
+    /// As where descriptors have run out.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { free: Vec::new(), make: || Err(Errno::MFILE.into()) }
+    }
+}
+
+fn new_pipe() -> io::Result<Pipe> {
+    let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // Above the user's bound it stays small.
+    let _ = fcntl_setpipe_size(&into, SIZE);
+    Ok(Pipe { out, into })
 }
 
 fn attempt(source: &impl AsFd, target: &impl AsFd) -> io::Result<Moved> {

@@ -201,6 +201,11 @@ impl Stream {
         self.output.len() - self.sent
     }
 
+    /// Bytes that the other side has not taken, as far as the kernel tells: those that wait here, and those on their way.
+    pub(super) fn untaken(&self) -> usize {
+        self.unsent() + crate::kernel::sys::unacknowledged(&self.fd)
+    }
+
     /// Sends what waits, as far as the socket takes it.
     ///
     /// # Errors

@@ -1,10 +1,7 @@
 //! What happens when something has taken too long.
 
-use std::io::{self, Write as _};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::accept::is_complete;
+use super::client::LINGER;
 use super::connection::{State, Use};
 use super::engine::Engine;
 use super::poll::Token;
@@ -15,6 +12,14 @@ use crate::l7::pool::Verdict;
 impl Engine {
     /// Looks at all connections that are due.
     pub(super) fn tick(&mut self) {
+        if self.timers.is_crowded(self.clients.len() + self.upstreams.len()) {
+            let (clients, upstreams) = (&self.clients, &self.upstreams);
+            self.timers.sweep(|bits, counts| match Token::from_bits(bits) {
+                Token::Client(key) => clients.get(key).is_some_and(|client| counts(&client.deadline)),
+                Token::Upstream(key) => upstreams.get(key).is_some_and(|upstream| counts(&upstream.deadline)),
+                Token::Control | Token::ListenerV4 | Token::ListenerV6 => false,
+            });
+        }
         while let Some(entry) = self.timers.due(self.now) {
             let (_, bits) = entry;
             match Token::from_bits(bits) {
@@ -42,11 +47,19 @@ impl Engine {
     }
 
     fn client_is_late(&mut self, key: Key) {
+        if self.still_takes(key) {
+            return;
+        }
         let Some(client) = self.clients.get(key) else { return };
         match &client.state {
             State::Detecting => self.detection_is_over(key),
             State::Busy(exchange) => {
                 let endpoint = exchange.endpoint;
+                if exchange.upstream.is_none() && exchange.waits_until <= self.now {
+                    let reason = LocalReason::QueueTimeout;
+                    self.abort_exchange(key, reason, reason.http_status());
+                    return;
+                }
                 if !is_complete(&exchange.request) {
                     self.abort_exchange(key, LocalReason::BadRequest, TOO_SLOW);
                     return;
@@ -60,13 +73,15 @@ impl Engine {
             State::Idle | State::Shared(_) if client.partial => {
                 let Some(codec) = client.codec else { return };
                 let late = Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end");
-                self.refuse(key, codec.0, &late.with_status(TOO_SLOW));
+                let came = client.stream.input.len();
+                self.refuse(key, codec.0, &late.with_status(TOO_SLOW), came);
             }
             State::Shared(under_way) if *under_way > 0 => {
                 let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
                 self.client_deadline(key, idle);
             }
-            State::Idle | State::Shared(_) | State::Tunnel(_) | State::Closing => self.client_lost(key),
+            State::Tunnel(_) => self.end_client(key, Some(LocalReason::Timeout)),
+            State::Idle | State::Shared(_) | State::Closing => self.client_lost(key),
         }
     }
 
@@ -84,21 +99,32 @@ impl Engine {
         }
     }
 
-    /// Writes the access log, as far as there is room for it: what is not read in time is lost.
-    pub(super) fn write_log(&mut self) {
-        let log = std::mem::take(&mut self.log);
-        let mut err = io::stderr().lock();
-        for part in log.chunks(ONE_WRITE) {
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let room = poll(&mut [PollFd::new(&err, PollFlags::OUT)], Some(&now));
-            if room != Ok(1) || err.write_all(part).is_err() {
-                return;
-            }
+    /// Whether a client that is late goes on taking what it is sent: then it has more time, as long as that goes on.
+    fn still_takes(&mut self, key: Key) -> bool {
+        let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
+        let patience = idle.min(LAST_WORDS);
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        let until = match &client.state {
+            State::Closing | State::Tunnel(_) => u64::MAX,
+            State::Busy(exchange) if exchange.upstream.is_some() => exchange.deadline,
+            _ => return false,
+        };
+        let left = client.stream.untaken();
+        if left == 0 || until <= self.now {
+            return false;
         }
+        if left != client.untaken.0 {
+            client.untaken = (left, self.now);
+        } else if self.now.saturating_sub(client.untaken.1) >= patience {
+            return false;
+        }
+        let at = self.now.saturating_add(patience.min(LINGER)).min(until);
+        self.timers.set(&mut client.deadline, Token::Client(key).bits(), at);
+        true
     }
 }
 
 /// HTTP status for a request that does not come in time.
 const TOO_SLOW: u16 = 408;
-/// A pipe with room has room for so much.
-const ONE_WRITE: usize = 4096;
+/// For a client to take some of what it is sent last, in microseconds.
+const LAST_WORDS: u64 = 30_000_000;

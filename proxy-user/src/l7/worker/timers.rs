@@ -1,5 +1,6 @@
 //! When something is given up. A connection has one [`Deadline`], which moves with each request at the cost of a store: an
-//! entry that fires early is put back, so that a connection has one or two entries, however often its deadline moves.
+//! entry that fires early is put back. Entries that a sooner one has replaced stay until their time; where they are more
+//! than those that count, they are swept out.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -51,6 +52,22 @@ impl Timers {
         }
     }
 
+    /// Whether most entries count no more, with so many deadlines in all: it is worth a [`Self::sweep`].
+    #[inline]
+    pub(super) fn is_crowded(&self, deadlines: usize) -> bool {
+        self.0.len() > deadlines.saturating_mul(2).saturating_add(SPARE)
+    }
+
+    /// Removes entries that count no more. `counts`: whether a token's deadline means an entry of this time.
+    pub(super) fn sweep(&mut self, counts: impl Fn(u64, &dyn Fn(&Deadline) -> bool) -> bool) {
+        let mut entries = std::mem::take(&mut self.0).into_vec();
+        entries.retain(|Reverse((at, token))| counts(*token, &|deadline| deadline.armed == *at));
+        // One may be there twice, from before and from now.
+        entries.sort_unstable();
+        entries.dedup();
+        self.0 = BinaryHeap::from(entries);
+    }
+
     /// When to look next; [`NEVER`] if there is nothing to look at.
     pub(super) fn next(&self) -> u64 {
         self.0.peek().map_or(NEVER, |Reverse((at, _))| *at)
@@ -82,6 +99,9 @@ impl Timers {
     }
 }
 
+/// Entries that may be too many without being swept out.
+const SPARE: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +123,36 @@ mod tests {
         assert!(!timers.is_over(&mut deadline, old, 5000), "the entry before does not count");
         timers.set(&mut deadline, 7, NEVER);
         assert_eq!(timers.next(), NEVER);
+    }
+
+    #[test]
+    fn entries_that_count_no_more_do_not_pile_up() {
+        const HOUR: u64 = 3_600_000_000;
+        let mut timers = Timers::default();
+        let mut deadlines = [Deadline::default(); 10];
+        let mut most = 0;
+        // Each second a request with a bound of its own, on connections that may be idle for an hour.
+        for now in (1..=3600).map(|second| second * 1_000_000) {
+            for (token, deadline) in (0..).zip(&mut deadlines) {
+                timers.set(deadline, token, now + 500_000);
+                timers.set(deadline, token, now + HOUR);
+            }
+            while let Some(entry) = timers.due(now + 600_000) {
+                let deadline = &mut deadlines[usize::try_from(entry.1).unwrap()];
+                assert!(!timers.is_over(deadline, entry, now + 600_000), "none is over");
+            }
+            if timers.is_crowded(deadlines.len()) {
+                timers.sweep(|token, counts| counts(&deadlines[usize::try_from(token).unwrap()]));
+            }
+            most = most.max(timers.0.len());
+        }
+        assert!(most <= 2 * deadlines.len() + SPARE + 20, "{most} entries");
+        // What is left still fires, each once.
+        let mut over = 0;
+        while let Some(entry) = timers.due(NEVER - 1) {
+            let deadline = &mut deadlines[usize::try_from(entry.1).unwrap()];
+            over += u32::from(timers.is_over(deadline, entry, NEVER - 1));
+        }
+        assert_eq!(over, 10);
     }
 }

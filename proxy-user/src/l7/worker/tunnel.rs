@@ -3,15 +3,16 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use super::buffers::Buffers;
-use super::client::{HIGH, Step};
-use super::connection::{Client, State, Tunnel, Upstream, Use};
+use super::client::Step;
+use super::connection::{Account, Client, State, Tunnel, Upstream, Use};
 use super::engine::Engine;
 use super::exchange::hash_address;
+use super::log::Ended;
+use super::pump::{Flow, pump};
 use super::slab::Key;
-use super::splice::{Bulk, Moved, Pipes};
-use super::stream::Stream;
+use super::splice::Bulk;
 use crate::l7::codec::LocalReason;
 use crate::l7::pool::Verdict;
 use crate::l7::route::access;
@@ -19,40 +20,36 @@ use crate::l7::snapshot::ClientAddress;
 
 /// Endpoints tried for one connection.
 const TRIES: u8 = 3;
-/// Reads of one direction in a row.
-const READS: usize = 8;
-
-/// What moving bytes came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
-    /// Nothing more is there.
-    Drained,
-    /// The other side has to take some first.
-    Full,
-    /// There may be more.
-    More,
-    /// The source has said all.
-    Ended,
-}
-
 impl Engine {
     /// The client's connection gets one of its own.
     pub(super) fn begin_tunnel(&mut self, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
-        let (service_key, peer) = (client.service, client.peer.ip());
+        let (service_key, peer, started) = (client.service, client.peer.ip(), client.born);
+        let log = self.log_connection(key);
         let Some(service) = self.directory.all.get_mut(service_key) else { return };
+        let taken = Rc::clone(&service.itself);
+        let account = Account { started, status: 0, taken, up: 0, down: 0, log };
+        service.counters.requests += 1;
+        service.counters.tunnels += 1;
         let denied =
             service.plan.rules.access.as_ref().is_some_and(|list| !access::allows_address(list, peer));
         if denied {
             service.counters.local(LocalReason::Denied);
+            self.close_account(service_key, account, None, 0, Some(LocalReason::Denied));
             self.client_lost(key);
             return;
         }
-        service.counters.requests += 1;
-        self.tunnel_to(key, None, 0, Vec::new());
+        self.tunnel_to(key, None, 0, Vec::new(), account);
     }
 
-    fn tunnel_to(&mut self, key: Key, mut before: Option<Key>, mut tries: u8, output: Vec<u8>) {
+    fn tunnel_to(
+        &mut self,
+        key: Key,
+        mut before: Option<Key>,
+        mut tries: u8,
+        output: Vec<u8>,
+        account: Account,
+    ) {
         let Some(client) = self.clients.get(key) else { return };
         let (service_key, port, peer) = (client.service, client.local.port(), client.peer);
         let (codec, local) = (client.codec, client.local);
@@ -77,20 +74,57 @@ impl Engine {
             }
             if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
                 endpoint.active += 1;
+                endpoint.tunnels += 1;
                 endpoint.counters.requests += 1;
             }
             if let Some(client) = self.clients.get_mut(key) {
-                let (up, down) = (Bulk::default(), Bulk::default());
-                client.state = State::Tunnel(Tunnel { upstream: upstream_key, endpoint, tries, up, down });
+                let (upstream, up, down) = (upstream_key, Bulk::default(), Bulk::default());
+                client.state = State::Tunnel(Tunnel { upstream, endpoint, tries, up, down, account });
             }
             self.tunnel_moved(key);
             return;
         }
+        let reason = if tries == 0 { LocalReason::NoUpstream } else { LocalReason::Reset };
         if let Some(service) = self.directory.all.get_mut(service_key) {
             service.counters.failed += 1;
-            service.counters.local(if tries == 0 { LocalReason::NoUpstream } else { LocalReason::Reset });
+            service.counters.local(reason);
         }
+        self.close_account(service_key, account, before, tries, Some(reason));
         self.client_lost(key);
+    }
+
+    /// An upgrade is agreed on: bytes go both ways from now on.
+    pub(super) fn become_tunnel(&mut self, key: Key, client_key: Key) {
+        let Some(client) = self.clients.get_mut(client_key) else { return };
+        let State::Busy(mut exchange) = std::mem::replace(&mut client.state, State::Closing) else { return };
+        let account = Account {
+            started: exchange.started,
+            status: exchange.status,
+            taken: Rc::clone(&exchange.taken),
+            up: exchange.up,
+            down: exchange.down,
+            // It is one line, at the end of both.
+            log: exchange.log.take(),
+        };
+        let (endpoint, tries, service) = (exchange.endpoint, exchange.tries, client.service);
+        let (up, down) = (Bulk::default(), Bulk::default());
+        client.state = State::Tunnel(Tunnel { upstream: key, endpoint, tries, up, down, account });
+        if let Some(upstream) = self.upstreams.get_mut(key) {
+            upstream.used = Use::Tunnel(client_key);
+        }
+        self.count_answer(service, &mut exchange, None);
+        if let Some(service) = self.directory.all.get_mut(service) {
+            service.counters.tunnels += 1;
+        }
+        // The endpoint goes on serving it, until the tunnel ends; its pool has room for another connection.
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+            endpoint.active += 1;
+            endpoint.tunnels += 1;
+        }
+        self.serve_pending(endpoint);
+        self.list_client(client_key);
+        self.list_upstream(key);
+        self.tunnel_moved(client_key);
     }
 
     /// Something has moved: the connection is not idle.
@@ -105,10 +139,14 @@ impl Engine {
 
     /// Bytes that were read with what came before the tunnel.
     pub(super) fn tunnel_first(&mut self, key: Key, bytes: &[u8]) -> Step {
-        let upstream = match self.clients.get(key).map(|client| &client.state) {
-            Some(State::Tunnel(tunnel)) => tunnel.upstream,
-            _ => return Step::Wait,
+        let Some(Client { state: State::Tunnel(tunnel), service, .. }) = self.clients.get_mut(key) else {
+            return Step::Wait;
         };
+        let upstream = tunnel.upstream;
+        tunnel.account.up += bytes.len() as u64;
+        if let Some(service) = self.directory.all.get_mut(*service) {
+            service.counters.bytes_up += bytes.len() as u64;
+        }
         if let Some(upstream) = self.upstreams.get_mut(upstream) {
             upstream.stream.output(&mut self.buffers).extend_from_slice(bytes);
         }
@@ -120,6 +158,12 @@ impl Engine {
     pub(super) fn tunnel_first_down(&mut self, client_key: Key, bytes: &[u8]) -> Step {
         if let Some(client) = self.clients.get_mut(client_key) {
             client.stream.output(&mut self.buffers).extend_from_slice(bytes);
+            if let State::Tunnel(tunnel) = &mut client.state {
+                tunnel.account.down += bytes.len() as u64;
+            }
+            if let Some(service) = self.directory.all.get_mut(client.service) {
+                service.counters.bytes_down += bytes.len() as u64;
+            }
         }
         self.dirty_client(client_key);
         Step::Used(bytes.len())
@@ -136,18 +180,20 @@ impl Engine {
         };
         let (upstream_key, service) = (tunnel.upstream, *service);
         if let Some(upstream) = self.upstreams.get_mut(upstream_key) {
-            let before =
-                upstream.stream.total_sent + upstream.stream.unsent() as u64 + tunnel.up.inside as u64;
             let (target, ready) = (&mut upstream.stream, upstream.connected);
+            let sent = target.total_sent;
+            let before = sent + target.unsent() as u64 + tunnel.up.inside as u64;
             let flow =
                 pump(stream, target, ready, &mut tunnel.up, &mut scratch, &mut self.buffers, &mut self.pipes);
             let after = target.total_sent + target.unsent() as u64 + tunnel.up.inside as u64;
             *paused = matches!(flow, Ok(Flow::Full));
             let moved = after.saturating_sub(before);
+            let took = target.total_sent > sent;
+            tunnel.account.up += moved;
             if let Some(service) = self.directory.all.get_mut(service) {
                 service.counters.bytes_up += moved;
             }
-            self.after_pump(key, upstream_key, &flow, true, moved > 0);
+            self.after_pump(key, upstream_key, &flow, true, moved > 0 || took);
         }
         self.give_scratch(scratch);
     }
@@ -161,7 +207,8 @@ impl Engine {
         ) = (self.upstreams.get_mut(upstream_key), self.clients.get_mut(key))
         {
             let service = *service;
-            let before = target.total_sent + target.unsent() as u64 + tunnel.down.inside as u64;
+            let sent = target.total_sent;
+            let before = sent + target.unsent() as u64 + tunnel.down.inside as u64;
             let flow = pump(
                 source,
                 target,
@@ -174,10 +221,12 @@ impl Engine {
             let after = target.total_sent + target.unsent() as u64 + tunnel.down.inside as u64;
             *paused = matches!(flow, Ok(Flow::Full));
             let moved = after.saturating_sub(before);
+            let took = target.total_sent > sent;
+            tunnel.account.down += moved;
             if let Some(service) = self.directory.all.get_mut(service) {
                 service.counters.bytes_down += moved;
             }
-            self.after_pump(key, upstream_key, &flow, false, moved > 0);
+            self.after_pump(key, upstream_key, &flow, false, moved > 0 || took);
         }
         self.give_scratch(scratch);
     }
@@ -217,9 +266,10 @@ impl Engine {
             // Both have said all; what is left goes to the client, and to the endpoint as far as it takes it now.
             let _ = upstream.stream.flush(&mut self.buffers);
             if upstream.stream.unsent() == 0 && client.stream.unsent() > 0 {
+                let service = client.service;
                 if let State::Tunnel(tunnel) = std::mem::replace(&mut client.state, State::Closing) {
                     upstream.used = Use::Idle;
-                    self.end_tunnel(tunnel.endpoint);
+                    self.end_tunnel(service, tunnel, None);
                     self.release_upstream(upstream_key, false);
                 }
             } else if upstream.stream.unsent() == 0 {
@@ -243,12 +293,16 @@ impl Engine {
     /// The connection to the endpoint is gone; `failed`: there never was one.
     pub(super) fn tunnel_lost(&mut self, key: Key, output: Vec<u8>, failed: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let State::Tunnel(tunnel) = std::mem::replace(&mut client.state, State::Closing) else { return };
+        let State::Tunnel(mut tunnel) = std::mem::replace(&mut client.state, State::Closing) else { return };
         let (endpoint, tries, service) = (tunnel.endpoint, tunnel.tries, client.service);
         if failed {
-            self.end_tunnel(endpoint);
-            self.tunnel_to(key, Some(endpoint), tries + 1, output);
+            self.leave_endpoint(endpoint);
+            self.tunnel_to(key, Some(endpoint), tries + 1, output, tunnel.account);
             return;
+        }
+        // What it said before goes out.
+        if tunnel.down.inside > 0 {
+            tunnel.down.take_out(client.stream.output(&mut self.buffers));
         }
         if let Some(service) = self.directory.all.get_mut(service) {
             service.counters.resets += 1;
@@ -256,106 +310,48 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.counters.resets += 1;
         }
-        self.end_tunnel(endpoint);
-        // What it said before goes out.
+        self.end_tunnel(service, tunnel, Some(LocalReason::Reset));
         self.dirty_client(key);
     }
 
-    pub(super) fn end_tunnel(&mut self, endpoint_key: Key) {
+    /// A tunnel is over.
+    pub(super) fn end_tunnel(&mut self, service: Key, tunnel: Tunnel, reason: Option<LocalReason>) {
+        let Tunnel { endpoint, tries, account, .. } = tunnel;
+        self.close_account(service, account, Some(endpoint), tries, reason);
+        self.leave_endpoint(endpoint);
+    }
+
+    fn leave_endpoint(&mut self, endpoint_key: Key) {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint_key) {
             endpoint.active = endpoint.active.saturating_sub(1);
+            endpoint.tunnels = endpoint.tunnels.saturating_sub(1);
         }
         self.forget_endpoint(endpoint_key);
     }
-}
 
-/// Moves what is there from one socket to the other. `ready`: the target is connected.
-fn pump(
-    source: &mut Stream,
-    target: &mut Stream,
-    ready: bool,
-    bulk: &mut Bulk,
-    scratch: &mut [u8],
-    buffers: &mut Buffers,
-    pipes: &mut Pipes,
-) -> io::Result<Flow> {
-    if !source.input.is_empty() {
-        target.output(buffers).extend_from_slice(&source.input);
-        buffers.take_back(&mut source.input);
+    fn close_account(
+        &mut self,
+        service: Key,
+        account: Account,
+        endpoint: Option<Key>,
+        tries: u8,
+        reason: Option<LocalReason>,
+    ) {
+        if let Some(service) = self.directory.all.get_mut(service) {
+            service.counters.tunnels = service.counters.tunnels.saturating_sub(1);
+        }
+        let ended = Ended {
+            status: account.status,
+            reason,
+            route: &account.taken.name,
+            endpoint: endpoint.and_then(|key| self.endpoints.get(key)).map(|endpoint| endpoint.addr),
+            micros: self.now.saturating_sub(account.started),
+            tries,
+            up: account.up,
+            down: account.down,
+        };
+        self.journal.note(account.log, &ended);
     }
-    for _ in 0..READS {
-        if target.unsent() > HIGH {
-            return Ok(Flow::Full);
-        }
-        if bulk.on && ready {
-            match splice(source, target, bulk, buffers, pipes)? {
-                Flow::More => continue,
-                flow => return Ok(flow),
-            }
-        }
-        if source.eof {
-            return Ok(Flow::Ended);
-        }
-        if !source.readable {
-            return Ok(Flow::Drained);
-        }
-        let count = source.receive(scratch)?;
-        if source.eof {
-            return Ok(Flow::Ended);
-        }
-        bulk.note(count);
-        target.put(scratch.get(..count).unwrap_or_default(), ready, buffers)?;
-        if !source.readable {
-            return Ok(Flow::Drained);
-        }
-    }
-    Ok(Flow::More)
-}
-
-/// One pipe full.
-fn splice(
-    source: &mut Stream,
-    target: &mut Stream,
-    bulk: &mut Bulk,
-    buffers: &mut Buffers,
-    pipes: &mut Pipes,
-) -> io::Result<Flow> {
-    if target.unsent() > 0 {
-        target.flush(buffers)?;
-        if target.unsent() > 0 {
-            return Ok(Flow::Full);
-        }
-    }
-    if bulk.inside == 0 {
-        if !source.readable || source.eof {
-            bulk.rest(pipes);
-            return Ok(if source.eof { Flow::Ended } else { Flow::Drained });
-        }
-        match bulk.fill(&source.fd, pipes)? {
-            Moved::Bytes(count) => source.total_received += count as u64,
-            Moved::Blocked => {
-                source.readable = false;
-                bulk.rest(pipes);
-                return Ok(Flow::Drained);
-            }
-            Moved::End => {
-                source.eof = true;
-                source.readable = false;
-                bulk.rest(pipes);
-                return Ok(Flow::Ended);
-            }
-        }
-    }
-    match bulk.drain(&target.fd)? {
-        Moved::Bytes(count) => target.total_sent += count as u64,
-        Moved::Blocked | Moved::End => {}
-    }
-    if bulk.inside > 0 {
-        target.writable = false;
-        return Ok(Flow::Full);
-    }
-    bulk.rest(pipes);
-    Ok(Flow::More)
 }
 
 /// The PROXY protocol's header, version 2. Writing to memory does not fail.

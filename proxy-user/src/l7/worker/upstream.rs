@@ -212,6 +212,7 @@ impl Engine {
         if !upstream.connected {
             return;
         }
+        let before = upstream.stream.total_sent;
         if upstream.stream.flush(&mut self.buffers).is_err() {
             // What it has sent before it failed may be an answer.
             upstream.stream.writable = false;
@@ -222,6 +223,13 @@ impl Engine {
             }
             return;
         }
+        if let Use::Tunnel(client) = &upstream.used
+            && upstream.stream.total_sent > before
+        {
+            let client = *client;
+            self.tunnel_moved(client);
+        }
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
         if upstream.stream.unsent() >= LOW {
             return;
         }

@@ -13,6 +13,7 @@ mod retries;
 mod routes;
 mod slow;
 mod tcp;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

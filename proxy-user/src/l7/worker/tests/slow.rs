@@ -180,3 +180,76 @@ fn a_long_answer_to_a_slow_reader_is_read_as_it_is_taken() {
     read_until(&mut client, b"\r\n\r\n");
     assert!(read_exactly(&mut client, 100 << 20).iter().all(|byte| *byte == 7));
 }
+
+#[test]
+fn interim_answers_that_nobody_reads_hold_up_their_endpoint() {
+    const PARTS: usize = 2000;
+    let part = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
+    let (written, len) = (Arc::new(AtomicU64::new(0)), part.len());
+    let counter = written.clone();
+    let backend = Backend::new(move |mut stream| {
+        let _ = read_until(&mut stream, b"\r\n\r\n");
+        for _ in 0..PARTS {
+            if stream.write_all(&part).is_err() {
+                return;
+            }
+            counter.fetch_add(len as u64, Ordering::SeqCst);
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let rig = Rig::new("http1", &[backend.at], |_| {});
+    let mut client = rig.connect();
+    client.write_all(GET.as_bytes()).unwrap();
+    wait_until("it stands still", || {
+        let before = written.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(700));
+        before > 0 && written.load(Ordering::SeqCst) == before
+    });
+    let before = written.load(Ordering::SeqCst);
+    assert!(before < 40 << 20, "{before} bytes went into buffers");
+    let all = read_exactly(&mut client, PARTS * len);
+    assert!(all.chunks(27).all(|one| one == b"HTTP/1.1 102 Processing\r\n\r\n"));
+    assert_eq!(answer(&mut client).0, 200);
+}
+
+/// A backend that answers with so many bytes, and ends.
+fn long_answer(len: usize) -> Backend {
+    Backend::new(move |mut stream| {
+        let _ = read_until(&mut stream, b"\r\n\r\n");
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&vec![7; len]));
+    })
+}
+
+#[test]
+fn the_last_answer_goes_to_a_client_that_reads_slowly() {
+    const LEN: usize = 5_000_000;
+    let backend = long_answer(LEN);
+    let rig = Rig::new("http1", &[backend.at], |snapshot| {
+        web(snapshot).timeouts.idle = Duration::from_secs(1);
+    });
+    let mut client = rig.connect();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 64 << 10).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    read_until(&mut client, b"\r\n\r\n");
+    for _ in 0..LEN / 100_000 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(read_exactly(&mut client, 100_000).iter().all(|byte| *byte == 7));
+    }
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+}
+
+#[test]
+fn a_client_that_does_not_take_the_last_answer_is_given_up() {
+    let backend = long_answer(20_000_000);
+    let mut rig = Rig::new("http1", &[backend.at], |snapshot| {
+        web(snapshot).timeouts.idle = Duration::from_millis(500);
+    });
+    let mut client = rig.connect();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    rig.until(|rig| rig.stats.active == 1);
+    let begun = Instant::now();
+    rig.until(|rig| rig.stats.active == 0);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}

@@ -99,3 +99,55 @@ fn an_idle_connection_is_closed() {
     let mut client = rig.connect();
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
 }
+
+#[test]
+fn an_endpoint_that_has_said_all_still_hears() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let kept = heard.clone();
+    let backend = Backend::new(move |mut stream| {
+        let _ = stream.write_all(b"all that there is");
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        *kept.lock().unwrap() = bytes;
+    });
+    let mut rig = Rig::new("tcp", &[backend.at], |_| {});
+    let mut client = rig.connect();
+    let mut said = Vec::new();
+    client.read_to_end(&mut said).unwrap();
+    assert_eq!(said, b"all that there is");
+    let long: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    client.write_all(&long).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    wait_until("it has heard all", || heard.lock().unwrap().len() == long.len());
+    assert!(*heard.lock().unwrap() == long);
+    rig.until(|rig| rig.stats.services.get("web").is_some_and(|web| web.accepted == 1 && web.active == 0));
+    let stats = rig.fresh_stats().services["web"].clone();
+    assert_eq!((stats.bytes_up, stats.bytes_down, stats.tunnels), (3_000_000, 17, 0));
+}
+
+#[test]
+fn a_connection_is_not_idle_while_one_side_speaks_or_reads() {
+    let backend = Backend::new(|mut stream| {
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(100));
+            let _ = stream.write_all(b"tick");
+        }
+        let _ = stream.write_all(&[7; 4_000_000]);
+        let _ = stream.read(&mut [0; 8]);
+    });
+    let mut rig = Rig::new("tcp", &[backend.at], |snapshot| {
+        web(snapshot).timeouts.idle = Duration::from_millis(500);
+    });
+    let mut client = rig.connect();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 64 << 10).unwrap();
+    assert_eq!(read_exactly(&mut client, 40), b"tick".repeat(10));
+    for _ in 0..40 {
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(read_exactly(&mut client, 100_000).iter().all(|byte| *byte == 7));
+    }
+    let begun = Instant::now();
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "now it is");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    rig.until(|rig| rig.stats.services.get("web").is_some_and(|web| web.active == 0));
+}

@@ -1,0 +1,219 @@
+//! Where the access log's lines wait and go: to the standard error of the daemon, whatever that is. Nothing waits for whoever
+//! reads them, and no line is ever cut: one that there is no room for is dropped whole, and counted.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use super::log::{Ended, LONGEST, Line};
+
+/// Lines on their way.
+#[derive(Debug)]
+pub(super) struct Journal {
+    out: File,
+    kind: Kind,
+    /// Whole lines, but for the first where it was sent in part.
+    waiting: Vec<u8>,
+    /// How much was left when it was tried last.
+    left: usize,
+    lost: u64,
+}
+
+/// How it is written to without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It is there for others too, and must not be set not to block: it is asked first.
+    Asked,
+    /// It does not block.
+    Free,
+    Socket,
+}
+
+impl Journal {
+    pub(super) fn new(out: OwnedFd) -> Self {
+        let free = rustix::fs::fcntl_getfl(&out).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
+        let kind = match rustix::fs::fstat(&out).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::Socket) => Kind::Socket,
+            Ok(FileType::RegularFile) => Kind::Free,
+            _ if free => Kind::Free,
+            _ => Kind::Asked,
+        };
+        Self { out: out.into(), kind, waiting: Vec::new(), left: 0, lost: 0 }
+    }
+
+    /// Ends a line, if there is one, and takes it.
+    pub(super) fn note(&mut self, line: Option<Box<Line>>, ended: &Ended<'_>) {
+        if let Some(line) = line {
+            self.push(&line.end(ended));
+        }
+    }
+
+    fn push(&mut self, line: &str) {
+        if self.waiting.len() + line.len() > MOST {
+            self.lost += 1;
+        } else {
+            self.waiting.extend_from_slice(line.as_bytes());
+        }
+    }
+
+    /// Lines dropped so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether so much waits that it is to be written before its time.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        self.waiting.len() >= self.left + MUCH
+    }
+
+    /// Writes lines, as many at once as a pipe takes as one, until there is no room. The rest waits.
+    pub(super) fn write(&mut self) {
+        let mut done = 0;
+        while let Some(part) = whole_lines(self.waiting.get(done..).unwrap_or_default()) {
+            match self.put(part) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    // Nobody will ever read it.
+                    self.lost += lines(self.waiting.get(done..).unwrap_or_default());
+                    done = self.waiting.len();
+                }
+            }
+        }
+        self.waiting.drain(..done);
+        self.left = self.waiting.len();
+        if self.waiting.is_empty() && self.waiting.capacity() > 2 * MUCH {
+            self.waiting = Vec::new();
+        }
+    }
+
+    /// Writes for the last time.
+    pub(super) fn finish(&mut self) {
+        self.write();
+        self.lost += lines(&self.waiting);
+        self.waiting.clear();
+    }
+
+    fn put(&self, part: &[u8]) -> Result<usize, Errno> {
+        match self.kind {
+            Kind::Asked => {
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                let mut asked = [PollFd::new(&self.out, PollFlags::OUT)];
+                if poll(&mut asked, Some(&now))? == 0 {
+                    return Ok(0);
+                }
+                rustix::io::write(&self.out, part)
+            }
+            Kind::Free => rustix::io::write(&self.out, part),
+            Kind::Socket => rustix::net::send(&self.out, part, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+        }
+    }
+}
+
+/// As many whole lines from the front as one write may have; of one that is longer, its front.
+fn whole_lines(bytes: &[u8]) -> Option<&[u8]> {
+    let most = bytes.get(..LONGEST).unwrap_or(bytes);
+    let end = most.iter().rposition(|byte| *byte == b'\n').map_or(most.len(), |place| place + 1);
+    most.get(..end).filter(|part| !part.is_empty())
+}
+
+fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+/// Bytes that wait at most.
+const MOST: usize = 1 << 20;
+/// Bytes that are written at once rather than with the next report.
+const MUCH: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    fn line(number: usize) -> String {
+        format!("{{\"line\":{number},\"text\":\"{}\"}}\n", "x".repeat(number % 3000))
+    }
+
+    #[test]
+    fn a_full_pipe_drops_whole_lines_and_counts_them() {
+        for flags in [PipeFlags::NONBLOCK, PipeFlags::empty()] {
+            let (mut from, into) = pipe_with(flags).map(|(from, into)| (File::from(from), into)).unwrap();
+            let mut journal = Journal::new(into);
+            let pushed = 3000;
+            for number in 0..pushed {
+                journal.push(&line(number));
+                if journal.is_due() {
+                    journal.write();
+                }
+            }
+            let mut read = Vec::new();
+            let mut room = vec![0; 1 << 20];
+            // What has waited goes out once somebody reads.
+            while !journal.waiting.is_empty() {
+                let count = from.read(&mut room).unwrap();
+                read.extend_from_slice(&room[..count]);
+                journal.write();
+            }
+            let lost = journal.lost();
+            drop(journal);
+            while let Ok(count @ 1..) = from.read(&mut room) {
+                read.extend_from_slice(&room[..count]);
+            }
+            let text = String::from_utf8(read).unwrap();
+            let mut numbers = text.lines().map(|line| {
+                let object: serde_json::Value = serde_json::from_str(line).expect("a whole line");
+                object["line"].as_u64().unwrap()
+            });
+            assert!(lost > 0);
+            assert_eq!(numbers.clone().count() as u64 + lost, pushed as u64);
+            assert!(numbers.is_sorted() && numbers.next() == Some(0));
+        }
+    }
+
+    #[test]
+    fn two_writers_of_one_pipe_cut_no_line() {
+        let (mut from, into) = pipe_with(PipeFlags::empty()).map(|(from, into)| (File::from(from), into)).unwrap();
+        let writers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut journal = Journal::new(into.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    for number in 0..3000 {
+                        journal.push(&line(number));
+                        journal.write();
+                    }
+                    journal.finish();
+                    journal.lost()
+                })
+            })
+            .collect();
+        drop(into);
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        let lost: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        for line in text.lines() {
+            assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+        }
+        assert_eq!(text.lines().count() as u64 + lost, 6000);
+    }
+
+    #[test]
+    fn nobody_who_reads_is_counted_too() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(theirs);
+        let mut journal = Journal::new(ours.into());
+        journal.push("a\n");
+        journal.push("b\n");
+        journal.write();
+        assert_eq!((journal.lost(), journal.waiting.len()), (2, 0));
+    }
+}

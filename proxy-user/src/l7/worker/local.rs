@@ -1,0 +1,163 @@
+//! What weir answers by itself, and what the access log says of it.
+
+use std::net::SocketAddr;
+
+use super::accept::is_complete;
+use super::client::Step;
+use super::connection::State;
+use super::engine::Engine;
+use super::log::{Ended, Line, Who};
+use super::services::Service;
+use super::slab::Key;
+use crate::l7::codec::{Asked, Codec, Head, LocalReason, Refusal, Reply, ReplyEnd};
+use crate::l7::route::{Asking, access};
+
+impl Engine {
+    /// The line of the access log for this request, if it is one that is logged.
+    #[inline]
+    pub(super) fn log_line(
+        &mut self,
+        service: Key,
+        peer: SocketAddr,
+        asking: &Asking<'_>,
+    ) -> Option<Box<Line>> {
+        let service = self.directory.all.get_mut(service)?;
+        if !is_logged(service) {
+            return None;
+        }
+        let rules = &service.plan.rules;
+        let client =
+            rules.access.as_ref().map_or(Some(asking.peer), |list| access::client(list, &rules.trusted, asking));
+        let who = Who { service: &service.name, protocol: asking.codec.name(), peer, client };
+        Some(Line::of_request(&who, asking.head, asking.message))
+    }
+
+    /// The same for what a client's connection brings that is no request: opaque bytes, or none that can be read.
+    pub(super) fn log_connection(&mut self, key: Key) -> Option<Box<Line>> {
+        let client = self.clients.get(key)?;
+        let service = self.directory.all.get_mut(client.service)?;
+        if !is_logged(service) {
+            return None;
+        }
+        let protocol = client.codec.map_or("", |codec| codec.0.name());
+        let (peer, address) = (client.peer, Some(client.peer.ip()));
+        Some(Line::of_connection(&Who { service: &service.name, protocol, peer, client: address }))
+    }
+
+    /// Logs what could not be read as a request.
+    pub(super) fn log_refused(&mut self, key: Key, reason: LocalReason, status: u16, up: u64) {
+        let line = self.log_connection(key);
+        self.journal.note(line, &Ended { status, reason: Some(reason), up, ..Ended::default() });
+    }
+
+    /// Logs a connection that a limit keeps out.
+    pub(super) fn log_overload(&mut self, service: Key, peer: SocketAddr) {
+        let Some(service) = self.directory.all.get_mut(service) else { return };
+        if is_logged(service) {
+            let protocol = if service.candidates.is_empty() { service.codec.0.name() } else { "" };
+            let who = Who { service: &service.name, protocol, peer, client: Some(peer.ip()) };
+            let ended = Ended { reason: Some(LocalReason::Overloaded), ..Ended::default() };
+            self.journal.note(Some(Line::of_connection(&who)), &ended);
+        }
+    }
+
+    /// Answers a request of which the head was read, and nothing else.
+    pub(super) fn answer_directly(
+        &mut self,
+        key: Key,
+        codec: &'static dyn Codec,
+        head: &Head,
+        reply: Reply<'_>,
+        log: Option<Box<Line>>,
+        route: &str,
+    ) -> Step {
+        let close = !is_complete(&head.body) || self.drain_until.is_some();
+        let reply = Reply { close, ..reply };
+        let down = self.reply_to(key, codec, &head.asked, &reply);
+        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
+            service.counters.answered(reply.status, 0);
+        }
+        let (status, reason, up) = (reply.status, reply.reason, head.len as u64);
+        self.journal.note(log, &Ended { status, reason, route, up, down, ..Ended::default() });
+        Step::Used(head.len)
+    }
+
+    /// The same, with an error.
+    pub(super) fn answer_head(
+        &mut self,
+        key: Key,
+        codec: &'static dyn Codec,
+        head: &Head,
+        reason: LocalReason,
+        log: Option<Box<Line>>,
+        route: &str,
+    ) -> Step {
+        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
+            service.counters.local(reason);
+        }
+        self.answer_directly(key, codec, head, Reply::error(reason, false), log, route)
+    }
+
+    /// Answers what the codec does not take, `up` bytes from the client.
+    pub(super) fn refuse(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal, up: usize) -> Step {
+        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
+            service.counters.requests += 1;
+        }
+        let log = self.log_connection(key);
+        self.refuse_request(key, codec, refusal, up, log)
+    }
+
+    /// The same for a request that was counted.
+    pub(super) fn refuse_request(
+        &mut self,
+        key: Key,
+        codec: &'static dyn Codec,
+        refusal: &Refusal,
+        up: usize,
+        log: Option<Box<Line>>,
+    ) -> Step {
+        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
+            service.counters.local(refusal.reason);
+            service.counters.answered(refusal.status, 0);
+        }
+        let down = self.reply_to(key, codec, &refusal.asked.unwrap_or_default(), &refusal.reply());
+        if let Some(client) = self.clients.get_mut(key) {
+            client.skip = refusal.skip;
+        }
+        let (status, reason, up) = (refusal.status, Some(refusal.reason), up as u64);
+        self.journal.note(log, &Ended { status, reason, up, down, ..Ended::default() });
+        if refusal.skip == 0 { Step::Wait } else { Step::Used(0) }
+    }
+
+    /// Writes an answer of weir's own to a client, and closes its connection behind it if that must be. How many bytes it has.
+    pub(super) fn reply_to(
+        &mut self,
+        key: Key,
+        codec: &'static dyn Codec,
+        asked: &Asked,
+        reply: &Reply<'_>,
+    ) -> u64 {
+        let Some(client) = self.clients.get_mut(key) else { return 0 };
+        let out = client.stream.output(&mut self.buffers);
+        let before = out.len();
+        let end = codec.reply(asked, reply, out);
+        let added = out.len().saturating_sub(before) as u64;
+        if matches!(end, ReplyEnd::Close | ReplyEnd::Mute) {
+            client.state = State::Closing;
+            client.skip = 0;
+        }
+        self.dirty_client(key);
+        added
+    }
+}
+
+/// Whether this request, connection or tunnel is one that is logged.
+#[inline]
+fn is_logged(service: &mut Service) -> bool {
+    let every = service.plan.rules.access_log;
+    if every == 0 {
+        return false;
+    }
+    service.log_turn = service.log_turn.wrapping_add(1);
+    service.log_turn.checked_rem(every) == Some(0)
+}
