@@ -138,7 +138,7 @@ impl Engine {
     pub(super) fn finish_exchange(&mut self, key: Key, client_key: Key, keep: bool) {
         let draining = self.drain_until.is_some();
         let Some(client) = self.clients.get_mut(client_key) else { return };
-        let State::Busy(mut exchange) = std::mem::replace(&mut client.state, State::Idle) else { return };
+        let State::Busy(exchange) = std::mem::replace(&mut client.state, State::Idle) else { return };
         let complete = is_complete(&exchange.request);
         let service = client.service;
         let ended = client.stream.eof && client.stream.input.is_empty();
@@ -153,7 +153,7 @@ impl Engine {
         self.client_deadline(client_key, idle);
         let verdict = if exchange.status >= 500 { Verdict::Failed } else { Verdict::Good };
         self.note_endpoint(key, verdict);
-        self.count_answer(service, &mut exchange, None);
+        self.count_answer(service, &exchange, None);
         self.release_upstream(key, keep && complete);
     }
 
@@ -185,7 +185,7 @@ impl Engine {
             let reply = Reply { status, ..Reply::error(reason, close) };
             exchange.down += self.reply_to(client_key, codec.0, &exchange.asked, &reply);
         }
-        self.count_answer(service, &mut exchange, Some(reason));
+        self.count_answer(service, &exchange, Some(reason));
         if unframed {
             // An orderly end would say that the answer is complete.
             if let Some(client) = self.clients.get(client_key) {
@@ -209,12 +209,7 @@ impl Engine {
     }
 
     /// Counts the end of a request, and logs it.
-    pub(super) fn count_answer(
-        &mut self,
-        service: Key,
-        exchange: &mut Exchange,
-        reason: Option<LocalReason>,
-    ) {
+    pub(super) fn count_answer(&mut self, service: Key, exchange: &Exchange, reason: Option<LocalReason>) {
         let micros = self.now.saturating_sub(exchange.started);
         let outcome = Outcome::new(exchange.status, micros);
         exchange.taken.counters.answers.note(outcome);
@@ -231,7 +226,7 @@ impl Engine {
             endpoint.answers.note(outcome);
             endpoint.addr
         });
-        if let Some(line) = exchange.log.take() {
+        if let Some(line) = &exchange.log {
             let ended = Ended {
                 status: exchange.status,
                 reason,

@@ -183,7 +183,7 @@ impl Engine {
                 client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
             }
             Detection::More | Detection::Unknown => {
-                self.refuse_connection(key, codec::LocalReason::BadRequest, bytes.len());
+                self.refuse_connection(key, codec::LocalReason::BadRequest);
                 return Step::Wait;
             }
         }
@@ -205,18 +205,17 @@ impl Engine {
             // It has asked for nothing.
             self.client_lost(key);
         } else {
-            let len = client.stream.input.len();
-            self.refuse_connection(key, codec::LocalReason::BadRequest, len);
+            self.refuse_connection(key, codec::LocalReason::BadRequest);
         }
     }
 
     /// Closes a connection whose protocol cannot be told: there is none to say why in.
-    fn refuse_connection(&mut self, key: Key, reason: codec::LocalReason, up: usize) {
+    fn refuse_connection(&mut self, key: Key, reason: codec::LocalReason) {
         let service = self.clients.get(key).map(|client| client.service);
         if let Some(service) = service.and_then(|service| self.directory.all.get_mut(service)) {
             service.counters.local(reason);
         }
-        self.log_refused(key, reason, 0, up as u64);
+        self.log_refused(key, reason, 0);
         self.client_lost(key);
     }
 

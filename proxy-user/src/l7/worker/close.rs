@@ -1,10 +1,10 @@
 //! The end of a client's connection, for whatever reason.
 
 use super::connection::{Client, State, Use};
-use crate::l7::codec::LocalReason;
 use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
+use crate::l7::codec::LocalReason;
 
 impl Engine {
     /// A client is gone, or is to be: what was under way for it ends.
@@ -31,7 +31,7 @@ impl Engine {
                 if exchange.status == 0 {
                     exchange.status = reason.map_or(CLIENT_LEFT, LocalReason::http_status);
                 }
-                self.count_answer(service, &mut exchange, reason);
+                self.count_answer(service, &exchange, reason);
                 self.forget_endpoint(exchange.endpoint);
             }
             State::Tunnel(tunnel) => {
@@ -42,7 +42,7 @@ impl Engine {
                 if let (Some(reason), Some(service)) = (reason, self.directory.all.get_mut(service)) {
                     service.counters.local(reason);
                 }
-                self.end_tunnel(service, tunnel, reason);
+                self.end_tunnel(service, &tunnel, reason);
                 self.release_upstream(upstream_key, false);
             }
             State::Detecting | State::Idle | State::Shared(_) | State::Closing => {}
@@ -128,7 +128,7 @@ impl Engine {
                     !matches!(client.state, State::Busy(_) | State::Tunnel(_))
                 });
                 if asks {
-                    self.log_refused(key, LocalReason::Internal, 0, 0);
+                    self.log_refused(key, LocalReason::Internal, 0);
                 }
                 self.end_client(key, Some(LocalReason::Internal));
             }

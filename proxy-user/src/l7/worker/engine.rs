@@ -125,7 +125,7 @@ impl Engine {
             if self.is_drained() {
                 // What is cut off has its line too.
                 for key in self.clients.keys() {
-                    self.client_lost(key);
+                    self.guarded(Token::Client(key), |engine| engine.client_lost(key));
                 }
                 self.journal.finish();
                 let stats = self.stats();

@@ -100,7 +100,7 @@ impl Engine {
                 client.fresh_until = 0;
                 self.exchange(key, codec, &head, bytes)
             }
-            Err(refusal) => self.refuse(key, codec.0, &refusal, bytes.len()),
+            Err(refusal) => self.refuse(key, codec.0, &refusal),
         }
     }
 
@@ -113,7 +113,7 @@ impl Engine {
         let log = self.log_line(service_key, peer, &asking);
         let decision = match self.decide(service_key, &asking) {
             Ok(decision) => decision,
-            Err(reason) => return self.answer_head(key, codec, head, reason, log, ""),
+            Err(reason) => return self.answer_head(key, codec, head, reason, log.as_deref(), ""),
         };
         let route = &decision.taken.name;
         match &decision.taken.does {
@@ -123,7 +123,7 @@ impl Engine {
                 let reply =
                     Reply { status: *status, reason: None, headers: &headers, body: b"", close: false };
                 decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                return self.answer_directly(key, codec, head, reply, log, route);
+                return self.answer_directly(key, codec, head, reply, log.as_deref(), route);
             }
             Does::Direct(status, body) => {
                 let reply = Reply {
@@ -134,17 +134,17 @@ impl Engine {
                     close: false,
                 };
                 decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                return self.answer_directly(key, codec, head, reply, log, route);
+                return self.answer_directly(key, codec, head, reply, log.as_deref(), route);
             }
         }
         let Some(endpoint) = self.choose(decision.to, decision.hash, None) else {
-            return self.answer_head(key, codec, head, LocalReason::NoUpstream, log, route);
+            return self.answer_head(key, codec, head, LocalReason::NoUpstream, log.as_deref(), route);
         };
         let mut held = Vec::new();
         self.buffers.lend(&mut held);
         let forwarded = match self.forward_request(key, codec, head, bytes, &decision.taken, &mut held) {
             Ok(forwarded) => forwarded,
-            Err(refusal) => return self.refuse_request(key, codec, &refusal, head.len, log),
+            Err(refusal) => return self.refuse_request(key, codec, &refusal, head.len, log.as_deref()),
         };
         if let Some(service) = self.directory.all.get_mut(service_key) {
             service.counters.requests_active += 1;

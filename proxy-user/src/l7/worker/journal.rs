@@ -46,7 +46,7 @@ impl Journal {
     }
 
     /// Ends a line, if there is one, and takes it.
-    pub(super) fn note(&mut self, line: Option<Box<Line>>, ended: &Ended<'_>) {
+    pub(super) fn note(&mut self, line: Option<&Line>, ended: &Ended<'_>) {
         if let Some(line) = line {
             self.push(&line.end(ended));
         }
@@ -170,19 +170,21 @@ mod tests {
                 read.extend_from_slice(&room[..count]);
             }
             let text = String::from_utf8(read).unwrap();
-            let mut numbers = text.lines().map(|line| {
+            let number = |line| {
                 let object: serde_json::Value = serde_json::from_str(line).expect("a whole line");
                 object["line"].as_u64().unwrap()
-            });
+            };
+            let numbers: Vec<u64> = text.lines().map(number).collect();
             assert!(lost > 0);
-            assert_eq!(numbers.clone().count() as u64 + lost, pushed as u64);
-            assert!(numbers.is_sorted() && numbers.next() == Some(0));
+            assert_eq!(numbers.len() as u64 + lost, pushed as u64);
+            assert!(numbers.is_sorted() && numbers.first() == Some(&0));
         }
     }
 
     #[test]
     fn two_writers_of_one_pipe_cut_no_line() {
-        let (mut from, into) = pipe_with(PipeFlags::empty()).map(|(from, into)| (File::from(from), into)).unwrap();
+        let (mut from, into) =
+            pipe_with(PipeFlags::empty()).map(|(from, into)| (File::from(from), into)).unwrap();
         let writers: Vec<_> = (0..2)
             .map(|_| {
                 let mut journal = Journal::new(into.try_clone().unwrap());

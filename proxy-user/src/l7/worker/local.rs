@@ -17,17 +17,30 @@ impl Engine {
     #[inline]
     pub(super) fn log_line(
         &mut self,
+        service_key: Key,
+        peer: SocketAddr,
+        asking: &Asking<'_>,
+    ) -> Option<Box<Line>> {
+        let service = self.directory.all.get_mut(service_key)?;
+        if !is_logged(service) {
+            return None;
+        }
+        self.request_line(service_key, peer, asking)
+    }
+
+    /// The line of a request that is logged.
+    pub(super) fn request_line(
+        &self,
         service: Key,
         peer: SocketAddr,
         asking: &Asking<'_>,
     ) -> Option<Box<Line>> {
-        let service = self.directory.all.get_mut(service)?;
-        if !is_logged(service) {
-            return None;
-        }
+        let service = self.directory.all.get(service)?;
         let rules = &service.plan.rules;
-        let client =
-            rules.access.as_ref().map_or(Some(asking.peer), |list| access::client(list, &rules.trusted, asking));
+        let client = rules
+            .access
+            .as_ref()
+            .map_or(Some(asking.peer), |list| access::client(list, &rules.trusted, asking));
         let who = Who { service: &service.name, protocol: asking.codec.name(), peer, client };
         Some(Line::of_request(&who, asking.head, asking.message))
     }
@@ -45,9 +58,22 @@ impl Engine {
     }
 
     /// Logs what could not be read as a request.
-    pub(super) fn log_refused(&mut self, key: Key, reason: LocalReason, status: u16, up: u64) {
+    pub(super) fn log_refused(&mut self, key: Key, reason: LocalReason, status: u16) {
         let line = self.log_connection(key);
-        self.journal.note(line, &Ended { status, reason: Some(reason), up, ..Ended::default() });
+        self.journal.note(line.as_deref(), &Ended { status, reason: Some(reason), ..Ended::default() });
+    }
+
+    /// Logs a request that was answered here, of so many bytes with so many.
+    pub(super) fn log_local(
+        &mut self,
+        log: Option<&Line>,
+        reason: LocalReason,
+        route: &str,
+        up: usize,
+        down: u64,
+    ) {
+        let (status, reason, up) = (reason.http_status(), Some(reason), up as u64);
+        self.journal.note(log, &Ended { status, reason, route, up, down, ..Ended::default() });
     }
 
     /// Logs a connection that a limit keeps out.
@@ -57,7 +83,7 @@ impl Engine {
             let protocol = if service.candidates.is_empty() { service.codec.0.name() } else { "" };
             let who = Who { service: &service.name, protocol, peer, client: Some(peer.ip()) };
             let ended = Ended { reason: Some(LocalReason::Overloaded), ..Ended::default() };
-            self.journal.note(Some(Line::of_connection(&who)), &ended);
+            self.journal.note(Some(&Line::of_connection(&who)), &ended);
         }
     }
 
@@ -68,7 +94,7 @@ impl Engine {
         codec: &'static dyn Codec,
         head: &Head,
         reply: Reply<'_>,
-        log: Option<Box<Line>>,
+        log: Option<&Line>,
         route: &str,
     ) -> Step {
         let close = !is_complete(&head.body) || self.drain_until.is_some();
@@ -89,7 +115,7 @@ impl Engine {
         codec: &'static dyn Codec,
         head: &Head,
         reason: LocalReason,
-        log: Option<Box<Line>>,
+        log: Option<&Line>,
         route: &str,
     ) -> Step {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
@@ -98,23 +124,23 @@ impl Engine {
         self.answer_directly(key, codec, head, Reply::error(reason, false), log, route)
     }
 
-    /// Answers what the codec does not take, `up` bytes from the client.
-    pub(super) fn refuse(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal, up: usize) -> Step {
+    /// Answers what the codec does not take.
+    pub(super) fn refuse(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal) -> Step {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.requests += 1;
         }
         let log = self.log_connection(key);
-        self.refuse_request(key, codec, refusal, up, log)
+        self.refuse_request(key, codec, refusal, 0, log.as_deref())
     }
 
-    /// The same for a request that was counted.
+    /// The same for a request that was counted, with so many bytes.
     pub(super) fn refuse_request(
         &mut self,
         key: Key,
         codec: &'static dyn Codec,
         refusal: &Refusal,
         up: usize,
-        log: Option<Box<Line>>,
+        log: Option<&Line>,
     ) -> Step {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.local(refusal.reason);

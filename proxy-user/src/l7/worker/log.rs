@@ -10,7 +10,7 @@ use crate::l7::codec::{Head, LocalReason};
 pub(super) const LONGEST: usize = 4096;
 
 /// What is known of a request, a connection or a tunnel when it begins: the front of its line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Line {
     text: String,
     /// Names of fields whose end is left out.
@@ -70,27 +70,28 @@ impl Line {
     }
 
     /// Its end. The whole line, which is at most [`LONGEST`] with the line's end that it has.
-    pub(super) fn end(mut self, ended: &Ended<'_>) -> String {
+    pub(super) fn end(&self, ended: &Ended<'_>) -> String {
+        let mut line = self.clone();
         if ended.status != 0 {
-            let _ = write!(self.text, ",\"status\":{}", ended.status);
+            let _ = write!(line.text, ",\"status\":{}", ended.status);
         }
         if let Some(reason) = ended.reason {
-            let _ = write!(self.text, ",\"reason\":\"{}\"", reason.label());
+            let _ = write!(line.text, ",\"reason\":\"{}\"", reason.label());
         }
-        self.field("route", ended.route.as_bytes(), TEXT);
+        line.field("route", ended.route.as_bytes(), TEXT);
         if let Some(endpoint) = ended.endpoint {
-            let _ = write!(self.text, ",\"endpoint\":\"{endpoint}\"");
+            let _ = write!(line.text, ",\"endpoint\":\"{endpoint}\"");
         }
         let Ended { up, down, micros, tries, .. } = ended;
         let _ = write!(
-            self.text,
+            line.text,
             ",\"bytes_up\":{up},\"bytes_down\":{down},\"duration_us\":{micros},\"tries\":{tries}"
         );
-        if !self.cut.is_empty() {
-            let _ = write!(self.text, ",\"truncated\":[{}]", self.cut);
+        if !line.cut.is_empty() {
+            let _ = write!(line.text, ",\"truncated\":[{}]", line.cut);
         }
-        self.text.push_str("}\n");
-        self.text
+        line.text.push_str("}\n");
+        line.text
     }
 
     /// A field with what a client may have made up: at most so many bytes of it as it is written. All but plain ASCII is
@@ -154,17 +155,25 @@ mod tests {
         let request = b"GET /a/b?token=secret HTTP/1.1\r\nHost: shop:80\r\nAuthorization: secret\r\n\r\n";
         let line = Line::of_request(&who("web"), &head(request), request);
         let endpoint = Some("10.0.0.1:80".parse().unwrap());
-        let ended = Ended { status: 200, route: "h/r", endpoint, micros: 5, tries: 1, up: 7, down: 9, reason: None };
+        let ended =
+            Ended { status: 200, route: "h/r", endpoint, micros: 5, tries: 1, up: 7, down: 9, reason: None };
         let line = line.end(&ended);
         assert!(!line.contains("secret") && line.ends_with("}\n"), "{line}");
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
         for (name, value) in [
-            ("service", "web"), ("protocol", "http1"), ("host", "shop:80"), ("method", "GET"), ("path", "/a/b"),
-            ("route", "h/r"), ("endpoint", "10.0.0.1:80"),
+            ("service", "web"),
+            ("protocol", "http1"),
+            ("host", "shop:80"),
+            ("method", "GET"),
+            ("path", "/a/b"),
+            ("route", "h/r"),
+            ("endpoint", "10.0.0.1:80"),
         ] {
             assert_eq!(object[name], value, "{line}");
         }
-        for (name, value) in [("status", 200), ("bytes_up", 7), ("bytes_down", 9), ("duration_us", 5), ("tries", 1)] {
+        for (name, value) in
+            [("status", 200), ("bytes_up", 7), ("bytes_down", 9), ("duration_us", 5), ("tries", 1)]
+        {
             assert_eq!(object[name], value, "{line}");
         }
         assert!(object["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
@@ -174,7 +183,9 @@ mod tests {
     #[test]
     fn hostile_bytes_are_escaped_and_no_line_is_too_long() {
         let longest = "\u{1F600}\u{1}\"\\".repeat(1000);
-        for bytes in [longest.as_bytes(), &[0xff; 5000], &[b'a'; 5000], &[1; 5000], b"\x1b[2J\xe2\x80\xae\xc2\x85"] {
+        for bytes in
+            [longest.as_bytes(), &[0xff; 5000], &[b'a'; 5000], &[1; 5000], b"\x1b[2J\xe2\x80\xae\xc2\x85"]
+        {
             let mut line = Line::of_connection(&who(&longest));
             for name in ["host", "method", "rpc_service"] {
                 line.field(name, bytes, TEXT);

@@ -144,6 +144,8 @@ mod tests {
         let sent: Vec<u8> = (0..100_000_u32).map(|n| (n >> 4) as u8).collect();
         from.write_all(&sent).unwrap();
         drop(from);
+        // As the event says that comes with the end.
+        source.hangup = true;
         let mut pipes = Pipes::none();
         let flow = pump(&mut source, &mut target, true, &mut bulk, &mut scratch, &mut buffers, &mut pipes);
         assert_eq!(flow.unwrap(), Flow::Ended);

@@ -6,7 +6,7 @@ use super::client::{HIGH, Step};
 use super::connection::{Pending, Protocol, Shared, State, Use};
 use super::engine::Engine;
 use super::exchange::{Decision, client_note};
-use super::log::Line;
+use super::log::{Ended, Line};
 use super::poll::Token;
 use super::slab::Key;
 use super::timers::NEVER;
@@ -66,16 +66,21 @@ impl Engine {
         client.requests += 1;
         let (service_key, peer) = (client.service, client.peer);
         let asking = Asking { codec: codec.0, head, message, peer: peer.ip() };
+        let log = self.log_line(service_key, peer, &asking);
         let Decision { taken, to, hash, deadline } = match self.decide(service_key, &asking) {
             Ok(decision) => decision,
             Err(reason) => {
-                self.answer_shared(key, service_key, codec.0, &head.asked, reason);
+                let down = self.answer_shared(key, service_key, codec.0, &head.asked, reason);
+                self.log_local(log.as_deref(), reason, "", message.len(), down);
                 return;
             }
         };
         if let Does::Direct(status, _) | Does::Redirect(status, _) = &taken.does {
             let reply = Reply { status: *status, reason: None, headers: &[], body: b"", close: false };
-            self.reply_to(key, codec.0, &head.asked, &reply);
+            let down = self.reply_to(key, codec.0, &head.asked, &reply);
+            let (route, up) = (&*taken.name, message.len() as u64);
+            self.journal
+                .note(log.as_deref(), &Ended { status: *status, route, up, down, ..Ended::default() });
             taken.counters.answers.note(Outcome::new(*status, 0));
             if let Some(service) = self.directory.all.get_mut(service_key) {
                 service.counters.answered(*status, 0);
@@ -83,10 +88,13 @@ impl Engine {
             return;
         }
         let Some(endpoint) = self.choose(to, hash, None) else {
-            self.answer_shared(key, service_key, codec.0, &head.asked, LocalReason::NoUpstream);
+            let reason = LocalReason::NoUpstream;
+            let down = self.answer_shared(key, service_key, codec.0, &head.asked, reason);
+            self.log_local(log.as_deref(), reason, &taken.name, message.len(), down);
             return;
         };
-        let log = self.log_line(service_key, peer, head, message);
+        let logged = log.is_some();
+        let route = Rc::clone(&taken);
         let copied = taken.mirror.is_some().then(|| Rc::clone(&taken));
         let request = Request {
             codec,
@@ -102,7 +110,12 @@ impl Engine {
             log,
         };
         if let Err(reason) = self.send_shared(key, endpoint, request) {
-            self.answer_shared(key, service_key, codec.0, &head.asked, reason);
+            let down = self.answer_shared(key, service_key, codec.0, &head.asked, reason);
+            if logged {
+                // Its line went with it.
+                let log = self.request_line(service_key, peer, &asking);
+                self.log_local(log.as_deref(), reason, &route.name, message.len(), down);
+            }
         }
         if let Some(taken) = copied {
             self.mirror_shared(key, codec, head, message, &taken, hash);
@@ -162,7 +175,11 @@ impl Engine {
         let len = u32::try_from(out.len() - before).unwrap_or(u32::MAX);
         if one_way {
             // No answer comes; the id is not used again soon, should one come all the same.
-            shared.ids.take(id);
+            if let Some(Pending { log: Some(log), taken, tries, .. }) = shared.ids.take(id) {
+                let endpoint = self.endpoints.get(endpoint_key).map(|endpoint| endpoint.addr);
+                let (route, up) = (&*taken.name, u64::from(len));
+                self.journal.note(Some(&log), &Ended { route, endpoint, up, tries, ..Ended::default() });
+            }
         } else if let Some(pending) = shared.ids.get_mut(id) {
             pending.len = len;
         }
@@ -245,7 +262,7 @@ impl Engine {
         dialled.or(best.map(|(_, key)| key))
     }
 
-    /// Answers a request on a connection that goes on.
+    /// Answers a request on a connection that goes on. How many bytes that took.
     pub(super) fn answer_shared(
         &mut self,
         client_key: Key,
@@ -253,12 +270,12 @@ impl Engine {
         codec: &'static dyn Codec,
         asked: &Asked,
         reason: LocalReason,
-    ) {
+    ) -> u64 {
         if let Some(service) = self.directory.all.get_mut(service) {
             service.counters.local(reason);
             service.counters.answered(reason.http_status(), 0);
         }
-        self.reply_to(client_key, codec, asked, &Reply::error(reason, false));
+        self.reply_to(client_key, codec, asked, &Reply::error(reason, false))
     }
 }
 

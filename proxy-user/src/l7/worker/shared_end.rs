@@ -69,10 +69,17 @@ impl Engine {
     fn deliver(&mut self, endpoint: Key, pending: Pending, head: &Head, message: &[u8]) {
         let verdict = if head.status.http >= 500 { Verdict::Failed } else { Verdict::Good };
         self.note_verdict(endpoint, verdict);
-        self.count_shared(endpoint, &pending, head.status.http, None);
-        let Some(client_key) = pending.client else { return };
-        let Some(client) = self.clients.get_mut(client_key) else { return };
-        let Some(codec) = client.codec else { return };
+        let down = self.hand_over(&pending, head, message);
+        self.count_shared(endpoint, &pending, head.status.http, None, down);
+        if let Some(client) = pending.client {
+            self.answered(client);
+        }
+    }
+
+    /// Writes an answer to its client, if that is still there. How many bytes it took.
+    fn hand_over(&mut self, pending: &Pending, head: &Head, message: &[u8]) -> u64 {
+        let Some(client) = pending.client.and_then(|client| self.clients.get_mut(client)) else { return 0 };
+        let Some(codec) = client.codec else { return 0 };
         let out = client.stream.output(&mut self.buffers);
         let before = out.len();
         let forwarded = crate::l7::route::with_edits(&pending.taken.response_headers, |headers| {
@@ -92,7 +99,7 @@ impl Engine {
         if let Some(service) = self.directory.all.get_mut(pending.service) {
             service.counters.bytes_down += added as u64;
         }
-        self.answered(client_key);
+        added as u64
     }
 
     /// A client has got an answer on a connection that goes on.
@@ -115,14 +122,23 @@ impl Engine {
 
     /// Ends a request without an answer of its endpoint's.
     pub(super) fn fail_shared(&mut self, endpoint: Key, pending: &Pending, reason: LocalReason) {
-        self.count_shared(endpoint, pending, reason.http_status(), Some(reason));
-        let Some(client_key) = pending.client else { return };
-        let Some(codec) = self.clients.get(client_key).and_then(|client| client.codec) else { return };
-        self.reply_to(client_key, codec.0, &pending.asked, &Reply::error(reason, false));
-        self.answered(client_key);
+        let client = pending.client.and_then(|key| Some((key, self.clients.get(key)?.codec?)));
+        let reply = Reply::error(reason, false);
+        let down = client.map_or(0, |(key, codec)| self.reply_to(key, codec.0, &pending.asked, &reply));
+        self.count_shared(endpoint, pending, reason.http_status(), Some(reason), down);
+        if let Some((key, _)) = client {
+            self.answered(key);
+        }
     }
 
-    fn count_shared(&mut self, endpoint: Key, pending: &Pending, status: u16, reason: Option<LocalReason>) {
+    fn count_shared(
+        &mut self,
+        endpoint: Key,
+        pending: &Pending,
+        status: u16,
+        reason: Option<LocalReason>,
+        down: u64,
+    ) {
         if pending.client.is_none() {
             return;
         }
@@ -143,8 +159,9 @@ impl Engine {
         });
         if let Some(line) = &pending.log {
             let route = &pending.taken.name;
-            let ended = Ended { status, reason, route, endpoint: addr, micros, tries: pending.tries };
-            self.log.extend_from_slice(&line.end(&ended));
+            let (tries, up) = (pending.tries, u64::from(pending.len));
+            let ended = Ended { status, reason, route, endpoint: addr, micros, tries, up, down };
+            self.journal.note(Some(line), &ended);
         }
     }
 
@@ -182,7 +199,7 @@ impl Engine {
         let of = self.endpoints.get(before).map_or(pending.service, |endpoint| endpoint.service);
         let codec = pending.client.and_then(|client| self.clients.get(client)?.codec);
         let (Some(client), Some(codec)) = (pending.client, codec) else {
-            self.count_shared(before, &pending, LocalReason::Reset.http_status(), None);
+            self.count_shared(before, &pending, LocalReason::Reset.http_status(), None, 0);
             return;
         };
         let bounds = self.bounds(client).map(|bounds| bounds.codec);

@@ -6,6 +6,7 @@ use super::connection::{State, Use};
 use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
+use super::timers::NEVER;
 use crate::l7::codec::{LocalReason, Refusal};
 use crate::l7::pool::Verdict;
 
@@ -73,8 +74,7 @@ impl Engine {
             State::Idle | State::Shared(_) if client.partial => {
                 let Some(codec) = client.codec else { return };
                 let late = Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end");
-                let came = client.stream.input.len();
-                self.refuse(key, codec.0, &late.with_status(TOO_SLOW), came);
+                self.refuse(key, codec.0, &late.with_status(TOO_SLOW));
             }
             State::Shared(under_way) if *under_way > 0 => {
                 let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
@@ -99,17 +99,20 @@ impl Engine {
         }
     }
 
-    /// Whether a client that is late goes on taking what it is sent: then it has more time, as long as that goes on.
+    /// Whether a client that is late, or its endpoint, goes on taking what it is sent: then there is more time, as long as that
+    /// goes on.
     fn still_takes(&mut self, key: Key) -> bool {
         let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
         let patience = idle.min(LAST_WORDS);
         let Some(client) = self.clients.get_mut(key) else { return false };
-        let until = match &client.state {
-            State::Closing | State::Tunnel(_) => u64::MAX,
-            State::Busy(exchange) if exchange.upstream.is_some() => exchange.deadline,
+        let (until, upstream) = match &client.state {
+            State::Closing => (NEVER, None),
+            State::Tunnel(tunnel) => (NEVER, Some(tunnel.upstream)),
+            State::Busy(exchange) if exchange.upstream.is_some() => (exchange.deadline, exchange.upstream),
             _ => return false,
         };
-        let left = client.stream.untaken();
+        let upstream = upstream.and_then(|key| self.upstreams.get(key));
+        let left = client.stream.untaken() + upstream.map_or(0, |upstream| upstream.stream.untaken());
         if left == 0 || until <= self.now {
             return false;
         }

@@ -35,7 +35,7 @@ impl Engine {
             service.plan.rules.access.as_ref().is_some_and(|list| !access::allows_address(list, peer));
         if denied {
             service.counters.local(LocalReason::Denied);
-            self.close_account(service_key, account, None, 0, Some(LocalReason::Denied));
+            self.close_account(service_key, &account, None, 0, Some(LocalReason::Denied));
             self.client_lost(key);
             return;
         }
@@ -89,7 +89,7 @@ impl Engine {
             service.counters.failed += 1;
             service.counters.local(reason);
         }
-        self.close_account(service_key, account, before, tries, Some(reason));
+        self.close_account(service_key, &account, before, tries, Some(reason));
         self.client_lost(key);
     }
 
@@ -112,7 +112,7 @@ impl Engine {
         if let Some(upstream) = self.upstreams.get_mut(key) {
             upstream.used = Use::Tunnel(client_key);
         }
-        self.count_answer(service, &mut exchange, None);
+        self.count_answer(service, &exchange, None);
         if let Some(service) = self.directory.all.get_mut(service) {
             service.counters.tunnels += 1;
         }
@@ -269,7 +269,7 @@ impl Engine {
                 let service = client.service;
                 if let State::Tunnel(tunnel) = std::mem::replace(&mut client.state, State::Closing) {
                     upstream.used = Use::Idle;
-                    self.end_tunnel(service, tunnel, None);
+                    self.end_tunnel(service, &tunnel, None);
                     self.release_upstream(upstream_key, false);
                 }
             } else if upstream.stream.unsent() == 0 {
@@ -310,15 +310,14 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.counters.resets += 1;
         }
-        self.end_tunnel(service, tunnel, Some(LocalReason::Reset));
+        self.end_tunnel(service, &tunnel, Some(LocalReason::Reset));
         self.dirty_client(key);
     }
 
     /// A tunnel is over.
-    pub(super) fn end_tunnel(&mut self, service: Key, tunnel: Tunnel, reason: Option<LocalReason>) {
-        let Tunnel { endpoint, tries, account, .. } = tunnel;
-        self.close_account(service, account, Some(endpoint), tries, reason);
-        self.leave_endpoint(endpoint);
+    pub(super) fn end_tunnel(&mut self, service: Key, tunnel: &Tunnel, reason: Option<LocalReason>) {
+        self.close_account(service, &tunnel.account, Some(tunnel.endpoint), tunnel.tries, reason);
+        self.leave_endpoint(tunnel.endpoint);
     }
 
     fn leave_endpoint(&mut self, endpoint_key: Key) {
@@ -332,7 +331,7 @@ impl Engine {
     fn close_account(
         &mut self,
         service: Key,
-        account: Account,
+        account: &Account,
         endpoint: Option<Key>,
         tries: u8,
         reason: Option<LocalReason>,
@@ -350,7 +349,7 @@ impl Engine {
             up: account.up,
             down: account.down,
         };
-        self.journal.note(account.log, &ended);
+        self.journal.note(account.log.as_deref(), &ended);
     }
 }
 

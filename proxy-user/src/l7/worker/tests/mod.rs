@@ -6,6 +6,7 @@ mod faults;
 mod http1;
 mod identity;
 mod list;
+mod log;
 mod many;
 mod mirror;
 mod resets;
@@ -45,6 +46,8 @@ struct Rig {
     acknowledged: Option<u64>,
     stats: Stats,
     listed: Option<Listed>,
+    /// The access log.
+    log_path: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -62,9 +65,11 @@ impl Rig {
         rustix::net::bind(&control, &SocketAddrUnix::new(dir.path().join("c")).unwrap()).unwrap();
         let start = Start { worker: 0, workers: 1, identity: None, daemon: 0, families: pair.families() };
         let theirs = Channel::new(theirs, TO_WORKER).unwrap();
+        let log_path = dir.path().join("log");
+        let log = std::fs::File::create(&log_path).unwrap().into();
         let thread = std::thread::spawn(move || {
             let control = Control::new(&start, control, pair, theirs)?;
-            super::run(Listeners { number: 0, workers: 1, v4, v6 }, control)
+            super::run(Listeners { number: 0, workers: 1, v4, v6 }, control, log)
         });
         let mut rig = Self {
             daemon,
@@ -74,6 +79,7 @@ impl Rig {
             acknowledged: None,
             stats: Stats::default(),
             listed: None,
+            log_path,
             _dir: dir,
         };
         let mut snapshot = Snapshot {
@@ -129,6 +135,16 @@ impl Rig {
         self.listed = None;
         self.until(|rig| rig.listed.as_ref().is_some_and(|listed| listed.id == u64::from(limit)));
         self.listed.take().unwrap()
+    }
+
+    /// Lines of its access log, once there are so many.
+    fn lines(&self, count: usize) -> Vec<serde_json::Value> {
+        let text = || std::fs::read_to_string(&self.log_path).unwrap();
+        wait_until("the lines are there", || text().lines().count() >= count);
+        let lines: Vec<serde_json::Value> =
+            text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
     }
 
     fn connect(&self) -> TcpStream {
