@@ -49,7 +49,7 @@ impl Line {
     pub(super) fn of_connection(who: &Who<'_>) -> Box<Self> {
         let mut line = Self { text: String::with_capacity(512), cut: String::new() };
         // Writing to memory does not fail.
-        let _ = write!(line.text, "{{\"time\":\"{:.6}\"", jiff::Timestamp::now());
+        let _ = write!(line.text, "{{\"timestamp\":\"{:.6}\"", jiff::Timestamp::now());
         line.field("service", who.service.as_bytes(), NAME);
         line.field("protocol", who.protocol.as_bytes(), NAME);
         if let Some(client) = who.client {
@@ -176,7 +176,7 @@ mod tests {
         {
             assert_eq!(object[name], value, "{line}");
         }
-        assert!(object["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        assert!(object["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
         assert!(object.get("reason").is_none() && object.get("truncated").is_none());
     }
 

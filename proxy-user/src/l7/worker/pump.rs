@@ -141,7 +141,7 @@ mod tests {
     fn without_a_pipe_bytes_are_copied() {
         let ((mut source, mut from), (mut target, mut to)) = (pair(), pair());
         let (mut bulk, mut scratch, mut buffers) = room();
-        let sent: Vec<u8> = (0..100_000_u32).map(|n| (n >> 4) as u8).collect();
+        let sent = (0..100_000_u32).map(|n| (n >> 4).to_le_bytes()[0]).collect::<Vec<u8>>();
         from.write_all(&sent).unwrap();
         drop(from);
         // As the event says that comes with the end.

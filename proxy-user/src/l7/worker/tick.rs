@@ -56,8 +56,9 @@ impl Engine {
             State::Detecting => self.detection_is_over(key),
             State::Busy(exchange) => {
                 let endpoint = exchange.endpoint;
-                if exchange.upstream.is_none() && exchange.waits_until <= self.now {
-                    let reason = LocalReason::QueueTimeout;
+                if exchange.upstream.is_none() {
+                    let waited = exchange.waits_until <= self.now;
+                    let reason = if waited { LocalReason::QueueTimeout } else { LocalReason::Timeout };
                     self.abort_exchange(key, reason, reason.http_status());
                     return;
                 }
@@ -66,7 +67,7 @@ impl Engine {
                     return;
                 }
                 // A client that does not read is no fault of the endpoint's.
-                if exchange.upstream.is_some() && client.stream.unsent() == 0 {
+                if client.stream.unsent() == 0 {
                     self.note_verdict(endpoint, Verdict::Failed);
                 }
                 self.abort_exchange(key, LocalReason::Timeout, LocalReason::Timeout.http_status());
