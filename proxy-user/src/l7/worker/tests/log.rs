@@ -209,9 +209,14 @@ fn requests_that_share_connections_have_theirs() {
     let good = frame_with(1, &[("service", "a"), ("x-client", "10.0.0.1")], b"x");
     client.write_all(&good).unwrap();
     assert_eq!(read_response(&mut client), (1, 0, b"x".to_vec()));
+    let mut one_way = good.clone();
+    one_way[1] = 2;
+    client.write_all(&one_way).unwrap();
     client.write_all(&frame_with(2, &[("service", "a"), ("x-client", "192.0.2.9")], b"x")).unwrap();
     read_response(&mut client);
-    let lines = rig.lines(2);
+    let mut lines = rig.lines(3);
+    let quiet = lines.remove(1);
+    assert_eq!((said(&quiet), &quiet["endpoint"]), ((0, "", "", ""), &backend.at.to_string().into()));
     assert_eq!(lines.iter().map(said).collect::<Vec<_>>(), [(200, "", "", ""), (403, "denied", "", "")]);
     assert_eq!((&lines[0]["bytes_up"], &lines[0]["client"]), (&good.len().into(), &"10.0.0.1".into()));
     assert!(lines.iter().all(|line| line["bytes_down"].as_u64() > Some(0)), "{lines:#?}");
@@ -226,7 +231,7 @@ fn requests_that_share_connections_have_theirs() {
     let mut client = rig.connect();
     client.write_all(&frame(3, "a", b"x")).unwrap();
     read_response(&mut client);
-    assert_eq!(said(&rig.lines(3)[2]), (503, "no_upstream", "", ""));
+    assert_eq!(said(&rig.lines(4)[3]), (503, "no_upstream", "", ""));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 
 use super::http1::{GET, answer, ask, serve};
 use super::*;
+use crate::l7::snapshot::{Matches, Route, TextMatch, VirtualHost};
 
 pub(super) const UPGRADE: &str =
     "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -89,15 +90,21 @@ fn a_deadline_of_its_own_comes_first() {
     let backend = Backend::new(serve);
     let mut rig = Rig::new("http1", &[backend.at], |snapshot| {
         web(snapshot).rules.pool.connections = 1;
-        web(snapshot).timeouts.request = Some(Duration::from_millis(300));
+        let slow = Matches { path: Some(TextMatch::Exact("/slow".into())), ..Matches::default() };
+        let routes = vec![
+            Route { name: "slow".into(), matches: slow, ..Route::default() },
+            Route { name: "all".into(), timeout: Some(Duration::from_millis(300)), ..Route::default() },
+        ];
+        let host = VirtualHost { name: "h".into(), hosts: vec!["*".into()], routes };
+        snapshot.routes.services.insert("web".into(), vec![host]);
     });
     let (mut slow, mut waits) = (rig.connect(), rig.connect());
     slow.write_all(SLOW).unwrap();
-    std::thread::sleep(Duration::from_millis(20));
-    waits.write_all(GET.as_bytes()).unwrap();
-    assert_eq!(answer(&mut slow).0, 504);
-    assert!(matches!(answer(&mut waits).0, 200 | 504));
-    assert_eq!(rig.fresh_stats().services["web"].reasons.get("queue_timeout"), None);
+    std::thread::sleep(Duration::from_millis(100));
+    waits.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab").unwrap();
+    assert_eq!((answer(&mut waits).0, answer(&mut slow).0), (504, 200));
+    let reasons = rig.fresh_stats().services["web"].reasons.clone();
+    assert_eq!((reasons.get("timeout"), reasons.len()), (Some(&1), 1));
 }
 
 #[test]
