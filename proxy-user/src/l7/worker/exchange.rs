@@ -71,12 +71,13 @@ impl Engine {
         }
         let deadline = now.saturating_add(patience).min(draining.unwrap_or(u64::MAX));
         let to = match &taken.does {
-            Does::Forward(_) => match taken.target().ok_or(LocalReason::NoUpstream)? {
-                Target::Itself => service_key,
-                Target::Named(name) => self.directory.named(name).ok_or(LocalReason::NoUpstream)?,
-            },
-            Does::Redirect(..) | Does::Direct(..) => service_key,
+            Does::Forward(_) => taken.target().and_then(|target| match target {
+                Target::Itself => Some(service_key),
+                Target::Named(name) => self.directory.named(name),
+            }),
+            Does::Redirect(..) | Does::Direct(..) => Some(service_key),
         };
+        let Some(to) = to else { return Err(ends_on_route(&taken, LocalReason::NoUpstream)) };
         let hash = match self.directory.all.get(to).map(|service| service.chooser.balance()) {
             Some(Balance::Maglev(by)) => hash_of(by, asking),
             _ => 0,
@@ -139,13 +140,17 @@ impl Engine {
             }
         }
         let Some(endpoint) = self.choose(decision.to, decision.hash, None) else {
-            return self.answer_head(key, codec, head, LocalReason::NoUpstream);
+            let reason = ends_on_route(&decision.taken, LocalReason::NoUpstream);
+            return self.answer_head(key, codec, head, reason);
         };
         let mut held = Vec::new();
         self.buffers.lend(&mut held);
         let forwarded = match self.forward_request(key, codec, head, bytes, &decision.taken, &mut held) {
             Ok(forwarded) => forwarded,
-            Err(refusal) => return self.refuse(key, codec, &refusal),
+            Err(refusal) => {
+                decision.taken.counters.answers.note(Outcome::new(refusal.status, 0));
+                return self.refuse_request(key, codec, &refusal);
+            }
         };
         if let Some(service) = self.directory.all.get_mut(service_key) {
             service.counters.requests_active += 1;
@@ -301,14 +306,29 @@ impl Engine {
     pub(super) fn refuse(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal) -> Step {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.requests += 1;
+        }
+        self.refuse_request(key, codec, refusal)
+    }
+
+    /// The same of a request that is counted.
+    fn refuse_request(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal) -> Step {
+        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.local(refusal.reason);
             service.counters.answered(refusal.status, 0);
         }
         self.reply_to(key, codec, &refusal.asked.unwrap_or_default(), &refusal.reply());
+        if refusal.skip == 0 {
+            return Step::Wait;
+        }
         if let Some(client) = self.clients.get_mut(key) {
             client.skip = refusal.skip;
+            client.partial = false;
         }
-        if refusal.skip == 0 { Step::Wait } else { Step::Used(0) }
+        if self.clients.get(key).is_some_and(|client| !matches!(client.state, State::Closing)) {
+            let patience = self.patience(key);
+            self.client_deadline(key, patience);
+        }
+        Step::Used(0)
     }
 
     /// Writes an answer of weir's own to a client, and closes its connection behind it if that must be.
@@ -322,11 +342,20 @@ impl Engine {
         let Some(client) = self.clients.get_mut(key) else { return };
         let end = codec.reply(asked, reply, client.stream.output(&mut self.buffers));
         if matches!(end, ReplyEnd::Close | ReplyEnd::Mute) {
-            client.state = State::Closing;
+            let before = std::mem::replace(&mut client.state, State::Closing);
             client.skip = 0;
+            if matches!(before, State::Shared(1..)) {
+                self.has_left();
+            }
         }
         self.dirty_client(key);
     }
+}
+
+/// A request ends on its route, for this reason, without an endpoint.
+pub(super) fn ends_on_route(taken: &Taken, reason: LocalReason) -> LocalReason {
+    taken.counters.answers.note(Outcome::new(reason.http_status(), 0));
+    reason
 }
 
 /// Who the client is, for a codec to say.

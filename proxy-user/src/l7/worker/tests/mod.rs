@@ -1,13 +1,16 @@
 //! A worker on a thread of its own, with real sockets on the loopback, and backends written plainly.
 
 mod bolt;
+mod counts;
 mod failures;
 mod faults;
 mod http1;
 mod identity;
+mod kept;
 mod list;
 mod many;
 mod mirror;
+mod moves;
 mod resets;
 mod retries;
 mod routes;
