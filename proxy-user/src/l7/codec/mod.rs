@@ -68,6 +68,12 @@ pub trait Codec: Sync {
     /// What is not this protocol, is ambiguous, or passes a limit. [`Refusal::skip`] says if the connection can go on.
     fn decode(&self, session: &mut Session, bytes: &[u8]) -> Result<Decoded, Refusal>;
 
+    /// The head of a message for whose rest [`Codec::decode`] waits ([`Decoded::More`]): to refuse it before it is buffered,
+    /// and for nothing else, since a checksum behind it may still disown it. `None`: not even the head is there.
+    fn glimpse(&self, _session: &Session, _bytes: &[u8]) -> Option<Head> {
+        None
+    }
+
     /// Value of the header `name` of a decoded message; for several of that name, the one that a backend would use.
     fn header<'a>(&self, message: &'a [u8], head: &Head, name: &[u8]) -> Option<&'a [u8]>;
 

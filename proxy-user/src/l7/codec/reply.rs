@@ -27,11 +27,13 @@ pub enum LocalReason {
     BadResponse,
     /// A fault of weir's own.
     Internal,
+    /// Too much is kept for the client, of what it does not read or has not sent to its end: its connection is closed.
+    Memory,
 }
 
 impl LocalReason {
     /// All, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoRoute,
         Self::NoUpstream,
         Self::Denied,
@@ -43,6 +45,7 @@ impl LocalReason {
         Self::TooLarge,
         Self::BadResponse,
         Self::Internal,
+        Self::Memory,
     ];
 
     /// Its name in metrics and logs.
@@ -60,6 +63,7 @@ impl LocalReason {
             Self::TooLarge => "too_large",
             Self::BadResponse => "bad_response",
             Self::Internal => "internal",
+            Self::Memory => "memory",
         }
     }
 
@@ -68,7 +72,7 @@ impl LocalReason {
     pub const fn http_status(self) -> u16 {
         match self {
             Self::NoRoute => 404,
-            Self::NoUpstream | Self::Overloaded | Self::QueueTimeout => 503,
+            Self::NoUpstream | Self::Overloaded | Self::QueueTimeout | Self::Memory => 503,
             Self::Denied => 403,
             Self::Timeout => 504,
             Self::Reset | Self::BadResponse => 502,
@@ -93,6 +97,7 @@ impl LocalReason {
             Self::TooLarge => "too large",
             Self::BadResponse => "bad answer from upstream",
             Self::Internal => "internal error",
+            Self::Memory => "too much is kept for this client",
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Limits {
     pub head: usize,
     /// Headers of a message.
     pub headers: usize,
-    /// Bytes of a body that says its length. A body that does not is counted by the engine.
+    /// Bytes of a body that says its length (of Bolt, the content). A body that does not is counted by the engine.
     pub body: u64,
     /// Bytes of a message of a protocol that multiplexes: its connection is shared, so that no message may hold it up
     /// while it comes in piece by piece. Also what must be there as one ([`super::Head::whole`]).

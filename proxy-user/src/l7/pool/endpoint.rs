@@ -125,7 +125,7 @@ impl Endpoint {
     }
 
     /// Connections to it could not be made lately.
-    pub(super) fn is_unreached(&self, now: u64) -> bool {
+    pub(in crate::l7) fn is_unreached(&self, now: u64) -> bool {
         self.unreached_until > now
     }
 

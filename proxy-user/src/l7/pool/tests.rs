@@ -7,21 +7,59 @@ use crate::l7::worker::{Key, Slab};
 
 #[test]
 fn ids_wrap_at_the_width_of_the_wire_and_old_ones_name_nothing() {
-    let mut ids = Ids::after(32, (1 << 16) - 1);
-    let first = ids.insert('a').unwrap();
-    assert_eq!(first, 0xffff_0000);
-    assert_eq!((ids.take(first), ids.take(first)), (Some('a'), None));
-    let second = ids.insert('b').unwrap();
-    assert_eq!(second, 0, "the turn wraps");
-    assert_eq!((ids.take(first), ids.take(1 << 33), ids.take(7)), (None, None, None));
-    assert_eq!(ids.len(), 1);
+    let last = u64::from(u32::MAX);
+    let mut ids = Ids::from(32, last);
+    assert_eq!(ids.insert('a'), Ok(last));
+    assert_eq!((ids.take(last), ids.take(last)), (Some('a'), None));
+    assert_eq!(ids.insert('b'), Ok(0), "it wraps");
+    assert_eq!((ids.take(last), ids.take(1 << 33), ids.take(7), ids.take(1 << 32)), (None, None, None, None));
+    assert_eq!((ids.len(), ids.get_mut(0)), (1, Some(&mut 'b')));
+    // One that stays under way keeps its id, and holds up nobody.
+    let mut before = 0;
     for _ in 0..200_000 {
         let id = ids.insert('c').unwrap();
-        assert!(u32::try_from(id).is_ok() && ids.take(id) == Some('c'));
+        assert!(id > before && ids.take(id) == Some('c'));
+        before = id;
     }
-    let all: Vec<u64> = std::iter::from_fn(|| ids.insert('d')).collect();
-    assert_eq!(all.len(), (1 << 16) - 1, "as many as there are places");
-    assert_eq!(ids.iter().count(), 1 << 16);
+    assert!(before < 400_000, "half of them are used");
+    assert_eq!(ids.take(0), Some('b'));
+}
+
+#[test]
+fn an_id_comes_again_only_after_half_of_the_others() {
+    let mut ids = Ids::from(4, 13);
+    let held: Vec<u64> = (0..3).map(|_| ids.insert('h').unwrap()).collect();
+    assert_eq!(held, [13, 14, 15]);
+    let mut before = Vec::new();
+    for _ in 0..130 {
+        let id = ids.insert('x').unwrap();
+        assert_eq!(ids.take(id), Some('x'));
+        before.push(id);
+    }
+    for window in before.windows(8) {
+        let different: std::collections::BTreeSet<_> = window.iter().collect();
+        assert_eq!(different.len(), 8, "{window:?}");
+    }
+    // All of them can be in use; then there is none until one ends.
+    let rest = (0..13).map(|_| ids.insert('r').unwrap()).count();
+    assert_eq!((rest, ids.len(), ids.iter().count()), (13, 16, 16));
+    assert_eq!(ids.insert('n'), Err('n'));
+    assert_eq!((ids.take(5), ids.insert('n')), (Some('r'), Ok(5)));
+    assert_eq!(ids.into_values().count(), 16);
+}
+
+#[test]
+fn ids_keep_their_values_while_more_come() {
+    let mut ids = Ids::from(32, u64::from(u32::MAX) - 500);
+    let all: Vec<u64> = (0..20_000_u32).map(|value| ids.insert(value).unwrap()).collect();
+    assert_eq!(ids.iter().count(), 20_000);
+    for (value, id) in (0..).zip(&all).step_by(2) {
+        assert_eq!(ids.take(*id), Some(value));
+    }
+    for (value, id) in (0..).zip(&all).skip(1).step_by(2) {
+        assert_eq!(ids.take_if(*id, |found| *found == value), Some(value));
+    }
+    assert_eq!(ids.len(), 0);
 }
 
 fn endpoints(weights: &[u16]) -> (Slab<Endpoint>, Vec<Key>) {

@@ -100,6 +100,8 @@ impl Engine {
             paused: false,
             fresh_until: self.now.saturating_add(FRESH),
             partial: false,
+            ending: false,
+            held: 0,
             variant: 0,
             skip: 0,
             born: self.now,
@@ -125,14 +127,18 @@ impl Engine {
         let Some(codec) = client.codec else { return };
         match codec.0.pool() {
             PoolMode::PingPong => client.state = State::Idle,
-            PoolMode::Multiplex => client.state = State::Shared(0),
+            PoolMode::Multiplex => {
+                client.state = State::Shared(0);
+                let gone = self.directory.all.get(client.service).is_none_or(|service| service.gone);
+                client.ending = gone || self.drain_until.is_some();
+            }
             PoolMode::OneToOne => {
                 self.begin_tunnel(key);
                 return;
             }
         }
-        let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
-        self.client_deadline(key, idle);
+        let patience = self.patience(key);
+        self.client_deadline(key, patience);
     }
 
     /// Moves a client's deadline to so many microseconds from now.

@@ -15,8 +15,9 @@ pub(super) const LOW: usize = 64 << 10;
 const PIPELINE: usize = 32 << 10;
 /// Reads of one connection in a row.
 const READS: usize = 8;
-/// For a client to close its own side after the last of what it is sent: bytes that it still sends would reset the connection,
-/// and with it what it has not read yet. Then it is looked at whether it goes on reading.
+/// For answers to a client on a shared connection that has closed its side, in microseconds; and for a client to close its
+/// own side after the last of what it is sent: bytes that it still sends would reset the connection, and with it what it
+/// has not read yet. Then it is looked at whether it goes on reading.
 pub(super) const LINGER: u64 = 2_000_000;
 
 /// What handling bytes came to.
@@ -99,6 +100,11 @@ impl Engine {
                 }
             }
             again = false;
+            let Some(client) = self.clients.get_mut(key) else { return };
+            // What is to be sent is weighed once it was tried to.
+            if client.stream.held() != client.held && !client.stream.dirty {
+                self.weigh(key);
+            }
             let Some(client) = self.clients.get_mut(key) else { return };
             if matches!(client.state, State::Tunnel(_)) {
                 self.list_client(key);
@@ -228,6 +234,10 @@ impl Engine {
             self.client_lost(key);
             return;
         }
+        if client.stream.held() != client.held {
+            self.weigh(key);
+        }
+        let Some(client) = self.clients.get_mut(key) else { return };
         let unsent = client.stream.unsent();
         match &client.state {
             State::Closing if unsent == 0 && (client.stream.eof || client.stream.hangup) => {
@@ -286,6 +296,9 @@ impl Engine {
             State::Busy(exchange) if exchange.request == codec::Body::None => {}
             State::Shared(under_way) if *under_way > 0 => {
                 client.paused = true;
+                // No client of the protocol is known to close one side only, and go on reading.
+                let until = self.now.saturating_add(LINGER);
+                self.timers.set_sooner(&mut client.deadline, super::poll::Token::Client(key).bits(), until);
             }
             State::Tunnel(_) => self.turn_tunnel_up(key),
             State::Shared(_) | State::Idle | State::Detecting | State::Closing

@@ -45,6 +45,7 @@ impl Engine {
                 self.end_tunnel(service, &tunnel, reason);
                 self.release_upstream(upstream_key, false);
             }
+            State::Shared(under_way) if under_way > 0 => self.has_left(),
             State::Detecting | State::Idle | State::Shared(_) | State::Closing => {}
         }
         self.close_client(key);
@@ -55,11 +56,12 @@ impl Engine {
         let Some(mut client) = self.clients.remove(key) else { return };
         self.buffers.take_back(&mut client.stream.input);
         self.buffers.take_back(&mut client.stream.take_output());
+        self.held = self.held.saturating_sub(client.held);
         let service_key = client.service;
         drop(client);
         let Some(service) = self.directory.all.get_mut(service_key) else { return };
         service.counters.active = service.counters.active.saturating_sub(1);
-        if service.gone && service.counters.active == 0 {
+        if service.is_over() {
             self.directory.all.remove(service_key);
         }
     }
@@ -147,4 +149,4 @@ pub(super) fn is_idle(client: &Client) -> bool {
 /// Idle clients closed at once where descriptors run out: what comes in needs one here and one to an endpoint.
 const SOME: usize = 16;
 /// Status in the log and the counters of a request whose client has left before its answer.
-const CLIENT_LEFT: u16 = 499;
+pub(super) const CLIENT_LEFT: u16 = 499;

@@ -30,6 +30,10 @@ pub(super) struct Client {
     pub(super) fresh_until: u64,
     /// A message has begun to come, and its time runs.
     pub(super) partial: bool,
+    /// Requests share it, and it is to go: it is closed once it is silent.
+    pub(super) ending: bool,
+    /// Bytes of memory that are counted for it.
+    pub(super) held: usize,
     /// Form of the protocol that it speaks, as its last message says.
     pub(super) variant: u8,
     /// Bytes of a refused message that are still to come, and go nowhere.

@@ -14,6 +14,7 @@ use super::slab::Key;
 use super::stream::Stream;
 use super::timers::{Deadline, NEVER};
 use crate::l7::codec::{LocalReason, PoolMode, Session, Side};
+use crate::l7::pool::Verdict;
 
 impl Engine {
     /// Gives a client's request a connection to its endpoint, or lets it wait for one.
@@ -44,6 +45,7 @@ impl Engine {
             match self.dial(endpoint, port, codec, 0, Use::Exchange(client_key)) {
                 Some(key) => self.attach(client_key, key),
                 None => {
+                    self.not_dialled(endpoint);
                     let held = self.take_held(client_key);
                     self.exchange_failed(client_key, held, true);
                 }
@@ -189,6 +191,13 @@ impl Engine {
         let until = self.now.saturating_add(service.bounds.connect);
         self.timers.set(&mut upstream.deadline, Token::Upstream(key).bits(), until);
         Some(self.upstreams.insert(upstream))
+    }
+
+    /// A connection failed at once: that is a failure of its endpoint, but for a want of weir's own.
+    pub(super) fn not_dialled(&mut self, endpoint: Key) {
+        if self.endpoints.get(endpoint).is_some_and(|there| there.is_unreached(self.now)) {
+            self.note_verdict(endpoint, Verdict::Failed);
+        }
     }
 
     /// A request on this connection is over. `keep`: another may follow.

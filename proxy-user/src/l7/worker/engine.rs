@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::Listeners;
 use super::buffers::Buffers;
 use super::connection::{Client, Upstream};
+use super::held;
 use super::journal::Journal;
 use super::poll::{Poll, Ready, Token};
 use super::services::Directory;
@@ -52,6 +53,13 @@ pub(super) struct Engine {
     seed: u64,
     /// When to accept again, if it was stopped.
     pub(super) accept_again: u64,
+    /// From when on a client that is to go is not waited for, if nothing of it is under way.
+    pub(super) hurry_at: u64,
+    /// When requests of clients that have left are looked for.
+    pub(super) leavers_at: u64,
+    /// Bytes that are kept for clients on shared connections, and how many may be.
+    pub(super) held: usize,
+    pub(super) most_held: usize,
     /// Copies of requests under way, on connections that have one at a time.
     pub(super) mirrors: u32,
 }
@@ -88,13 +96,17 @@ impl Engine {
             next_report: REPORT,
             seed: u64::from(std::process::id()) << 32 | u64::from(listeners.number),
             accept_again: NEVER,
+            hurry_at: NEVER,
+            leavers_at: NEVER,
+            held: 0,
+            most_held: held::MOST,
             mirrors: 0,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
-            let until = self.timers.next().min(self.next_report).min(self.accept_again);
+            let until = self.timers.next().min(self.next_report).min(self.accept_again).min(self.leavers_at);
             let until = until.min(self.drain_until.unwrap_or(NEVER));
             self.poll.wait(self.now, until)?;
             self.look_at_the_clock();

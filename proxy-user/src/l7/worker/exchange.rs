@@ -69,12 +69,13 @@ impl Engine {
         }
         let deadline = now.saturating_add(patience).min(draining.unwrap_or(u64::MAX));
         let to = match &taken.does {
-            Does::Forward(_) => match taken.target().ok_or(LocalReason::NoUpstream)? {
-                Target::Itself => service_key,
-                Target::Named(name) => self.directory.named(name).ok_or(LocalReason::NoUpstream)?,
-            },
-            Does::Redirect(..) | Does::Direct(..) => service_key,
+            Does::Forward(_) => taken.target().and_then(|target| match target {
+                Target::Itself => Some(service_key),
+                Target::Named(name) => self.directory.named(name),
+            }),
+            Does::Redirect(..) | Does::Direct(..) => Some(service_key),
         };
+        let Some(to) = to else { return Err(ends_on_route(&taken, LocalReason::NoUpstream)) };
         let hash = match self.directory.all.get(to).map(|service| service.chooser.balance()) {
             Some(Balance::Maglev(by)) => hash_of(by, asking),
             _ => 0,
@@ -138,13 +139,17 @@ impl Engine {
             }
         }
         let Some(endpoint) = self.choose(decision.to, decision.hash, None) else {
-            return self.answer_head(key, codec, head, LocalReason::NoUpstream, log.as_deref(), route);
+            let reason = ends_on_route(&decision.taken, LocalReason::NoUpstream);
+            return self.answer_head(key, codec, head, reason, log.as_deref(), route);
         };
         let mut held = Vec::new();
         self.buffers.lend(&mut held);
         let forwarded = match self.forward_request(key, codec, head, bytes, &decision.taken, &mut held) {
             Ok(forwarded) => forwarded,
-            Err(refusal) => return self.refuse_request(key, codec, &refusal, head.len, log.as_deref()),
+            Err(refusal) => {
+                decision.taken.counters.answers.note(Outcome::new(refusal.status, 0));
+                return self.refuse_request(key, codec, &refusal, head.len, log.as_deref());
+            }
         };
         if let Some(service) = self.directory.all.get_mut(service_key) {
             service.counters.requests_active += 1;
@@ -258,6 +263,12 @@ impl Engine {
         let at = exchange.deadline.min(self.now.saturating_add(idle));
         self.timers.set(&mut client.deadline, super::poll::Token::Client(key).bits(), at);
     }
+}
+
+/// A request ends on its route, for this reason, without an endpoint.
+pub(super) fn ends_on_route(taken: &Taken, reason: LocalReason) -> LocalReason {
+    taken.counters.answers.note(Outcome::new(reason.http_status(), 0));
+    reason
 }
 
 /// Who the client is, for a codec to say.

@@ -147,12 +147,20 @@ impl Engine {
             service.counters.answered(refusal.status, 0);
         }
         let down = self.reply_to(key, codec, &refusal.asked.unwrap_or_default(), &refusal.reply());
-        if let Some(client) = self.clients.get_mut(key) {
-            client.skip = refusal.skip;
-        }
         let (status, reason, up) = (refusal.status, Some(refusal.reason), up as u64);
         self.journal.note(log, &Ended { status, reason, up, down, ..Ended::default() });
-        if refusal.skip == 0 { Step::Wait } else { Step::Used(0) }
+        if refusal.skip == 0 {
+            return Step::Wait;
+        }
+        if let Some(client) = self.clients.get_mut(key) {
+            client.skip = refusal.skip;
+            client.partial = false;
+        }
+        if self.clients.get(key).is_some_and(|client| !matches!(client.state, State::Closing)) {
+            let patience = self.patience(key);
+            self.client_deadline(key, patience);
+        }
+        Step::Used(0)
     }
 
     /// Writes an answer of weir's own to a client, and closes its connection behind it if that must be. How many bytes it has.
@@ -169,8 +177,11 @@ impl Engine {
         let end = codec.reply(asked, reply, out);
         let added = out.len().saturating_sub(before) as u64;
         if matches!(end, ReplyEnd::Close | ReplyEnd::Mute) {
-            client.state = State::Closing;
+            let before = std::mem::replace(&mut client.state, State::Closing);
             client.skip = 0;
+            if matches!(before, State::Shared(1..)) {
+                self.has_left();
+            }
         }
         self.dirty_client(key);
         added

@@ -206,7 +206,7 @@ impl Engine {
         message: &[u8],
         taken: &std::rc::Rc<Taken>,
     ) -> Option<()> {
-        let key = self.shared_upstream(client_key, endpoint, codec, head.variant)?;
+        let key = self.shared_upstream(client_key, endpoint, codec, head.variant).ok()?;
         let client = self.clients.get(client_key)?;
         let service = self.directory.all.get(client.service)?;
         let upstream = self.upstreams.get_mut(key)?;
@@ -216,7 +216,7 @@ impl Engine {
         }
         let Use::Shared(shared) = &mut upstream.used else { return None };
         let deadline = self.now.saturating_add(PATIENCE);
-        let id = shared.ids.insert(Pending {
+        let copy = Pending {
             client: None,
             asked: head.asked,
             taken: std::rc::Rc::clone(taken),
@@ -228,7 +228,8 @@ impl Engine {
             tries: u8::MAX,
             hash: 0,
             log: None,
-        })?;
+        };
+        let id = shared.ids.insert(copy).ok()?;
         let note = client_note(&service.plan, client.peer.ip());
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();

@@ -24,7 +24,7 @@ impl Engine {
         let harmless = !begun && (untouched || exchange.repeatable) && !output.is_empty();
         let (before, hash, tries) = (exchange.endpoint, exchange.hash, exchange.tries);
         let most = exchange.taken.retry.tries;
-        if !harmless || tries >= most || !self.may_retry(service) {
+        if !harmless || tries >= most {
             self.abort_exchange(client_key, LocalReason::Reset, 502);
             return;
         }
@@ -33,6 +33,10 @@ impl Engine {
             self.abort_exchange(client_key, LocalReason::NoUpstream, 503);
             return;
         };
+        if !self.may_retry(service) {
+            self.abort_exchange(client_key, LocalReason::Reset, 502);
+            return;
+        }
         self.move_active(before, endpoint);
         if let Some(State::Busy(exchange)) = self.clients.get_mut(client_key).map(|client| &mut client.state)
         {
@@ -70,6 +74,7 @@ impl Engine {
             exchange.held = output;
         }
         self.move_active(before, endpoint);
+        self.retried(endpoint);
         // What is left of its answer would be taken for another's.
         self.upstream_lost(key);
         self.connect_exchange(client_key);

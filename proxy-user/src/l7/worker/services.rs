@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::connection::Protocol;
+use super::connection::{Protocol, State};
 use super::counters::Counters;
 use super::engine::Engine;
+use super::held;
 use super::slab::{Key, Slab};
 use super::timers::NEVER;
-use crate::l7::codec::{self, Codec, Limits as CodecLimits};
+use crate::l7::codec::{self, Codec, Limits as CodecLimits, PoolMode};
 use crate::l7::pool::{Budget, Chooser, Endpoint, micros};
 use crate::l7::route::{Taken, VirtualHosts};
 use crate::l7::snapshot::{self, EndpointState, Snapshot};
@@ -38,6 +39,23 @@ pub(super) struct Service {
 }
 
 impl Service {
+    /// Whether it has left the snapshot, and nothing holds it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.gone && self.counters.active == 0 && self.counters.requests_active == 0
+    }
+
+    /// Bytes of the longest message that is kept until it is whole, if there are such.
+    fn longest_kept(&self) -> Option<usize> {
+        let mut all = std::iter::once(&self.codec).chain(&self.candidates);
+        all.any(|codec| codec.0.pool() == PoolMode::Multiplex).then_some(self.bounds.codec.whole)
+    }
+
+    /// Whether a connection of this protocol may be one of its own.
+    fn speaks(&self, codec: Protocol) -> bool {
+        let all = std::iter::once(&self.codec).chain(&self.candidates);
+        all.into_iter().any(|one| one.0.name() == codec.0.name())
+    }
+
     /// Whether what no codec has is passed on unread. Not where somebody is to be judged by what is read.
     pub(super) fn falls_back(&self) -> bool {
         let rules = &self.plan.rules;
@@ -80,11 +98,9 @@ impl Bounds {
             pending: share(plan.limits.pending.or(Some(PENDING))),
             codec: CodecLimits {
                 body: plan.limits.body_bytes.unwrap_or(u64::MAX),
-                whole: plan
-                    .limits
-                    .body_bytes
-                    .and_then(|bytes| usize::try_from(bytes).ok())
-                    .map_or(defaults.whole, |bytes| bytes.saturating_add(defaults.head)),
+                whole: usize::try_from(plan.limits.body_bytes.unwrap_or(MESSAGE))
+                    .unwrap_or(usize::MAX)
+                    .saturating_add(defaults.head),
                 connect: rules.connect,
                 upgrade: !rules.no_upgrade,
                 ..defaults
@@ -110,6 +126,8 @@ impl Bounds {
 
 /// For a message to come, in microseconds, where nothing is said.
 const HEAD: u64 = 30_000_000;
+/// Bytes of a message that is kept until it is whole, beside its head, where no bound is set.
+const MESSAGE: u64 = 1 << 20;
 /// Requests that wait, where no bound is set.
 const PENDING: u32 = 1024;
 
@@ -143,7 +161,7 @@ impl Engine {
         let first = !self.ready;
         for (name, plan) in &snapshot.services {
             let hosts = snapshot.routes.services.get(name).map_or(&[][..], Vec::as_slice);
-            match self.directory.named(name) {
+            match self.directory.named(name).or_else(|| self.revive(name)) {
                 Some(key) => self.change_service(key, plan, hosts),
                 None => self.new_service(name, plan, hosts, first),
             }
@@ -155,8 +173,8 @@ impl Engine {
             .filter(|(_, service)| !snapshot.services.contains_key(&*service.name))
             .map(|(key, _)| key)
             .collect();
-        for key in gone {
-            self.end_service(key);
+        for key in &gone {
+            self.end_service(*key);
         }
         self.directory.by_address = self
             .directory
@@ -165,6 +183,16 @@ impl Engine {
             .filter(|(_, service)| !service.gone)
             .map(|(key, service)| (service.plan.vip, key))
             .collect();
+        self.rehome();
+        for key in gone {
+            self.close_idle_clients(Some(key));
+            for client in self.clients_of(key) {
+                self.wind_down(client);
+            }
+        }
+        self.forget_services();
+        let longest = self.directory.all.iter().filter_map(|(_, service)| service.longest_kept()).max();
+        self.most_held = held::MOST.max(longest.unwrap_or(0).saturating_mul(4));
         self.ready = true;
         Ok(())
     }
@@ -246,18 +274,83 @@ impl Engine {
         }
     }
 
+    /// A service has left the snapshot: it is kept for its connections, without endpoints.
     fn end_service(&mut self, key: Key) {
         let Some(service) = self.directory.all.get_mut(key) else { return };
-        if !service.gone {
-            service.gone = true;
-            self.directory.by_name.remove(&service.name);
-            let members = service.chooser.members().to_vec();
-            for endpoint in members {
-                self.end_endpoint(endpoint);
-            }
-            self.close_idle_clients(Some(key));
+        if service.gone {
+            return;
         }
-        if self.directory.all.get(key).is_some_and(|service| service.counters.active == 0) {
+        service.gone = true;
+        service.plan.endpoints.clear();
+        self.directory.by_name.remove(&service.name);
+        let members = service.chooser.members().to_vec();
+        service.chooser = Chooser::new(&service.plan.rules, Vec::new(), &self.endpoints, 0);
+        for endpoint in members {
+            self.end_endpoint(endpoint);
+        }
+    }
+
+    /// A service that has left is there again, before its last connection has ended: they are its own again.
+    fn revive(&mut self, name: &str) -> Option<Key> {
+        let (key, _) =
+            self.directory.all.iter().find(|(_, service)| service.gone && *service.name == *name)?;
+        let service = self.directory.all.get_mut(key)?;
+        service.gone = false;
+        self.directory.by_name.insert(Rc::clone(&service.name), key);
+        for client in self.clients_of(key) {
+            self.goes_on(client);
+        }
+        Some(key)
+    }
+
+    /// Connections of services that have left go on with the service that has their address now, if it speaks their protocol.
+    /// One with a request of HTTP/1 ends with its answer.
+    fn rehome(&mut self) {
+        if !self.directory.all.iter().any(|(_, service)| service.gone && service.counters.active > 0) {
+            return;
+        }
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            let (State::Idle | State::Shared(_), Some(codec)) = (&client.state, client.codec) else {
+                continue;
+            };
+            let Some(to) = self.directory.at(client.local) else { continue };
+            let gone = self.directory.all.get(client.service).is_none_or(|service| service.gone);
+            let Some(next) = self.directory.all.get_mut(to).filter(|next| gone && next.speaks(codec)) else {
+                continue;
+            };
+            next.counters.active += 1;
+            client.session.limits = next.bounds.codec;
+            let before = std::mem::replace(&mut client.service, to);
+            if let Some(before) = self.directory.all.get_mut(before) {
+                before.counters.active = before.counters.active.saturating_sub(1);
+            }
+            self.goes_on(key);
+        }
+    }
+
+    /// A client that was to go need not.
+    fn goes_on(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.ending || self.drain_until.is_some() {
+            return;
+        }
+        client.ending = false;
+        if !client.partial && matches!(client.state, State::Shared(_)) {
+            let patience = self.patience(key);
+            self.client_deadline(key, patience);
+        }
+    }
+
+    fn clients_of(&self, service: Key) -> Vec<Key> {
+        self.clients.iter().filter(|(_, client)| client.service == service).map(|(key, _)| key).collect()
+    }
+
+    /// Forgets services that have left, once nothing holds them.
+    pub(super) fn forget_services(&mut self) {
+        let over: Vec<Key> =
+            self.directory.all.iter().filter(|(_, service)| service.is_over()).map(|(key, _)| key).collect();
+        for key in over {
             self.directory.all.remove(key);
         }
     }

@@ -3,33 +3,39 @@
 use std::rc::Rc;
 
 use super::client::{HIGH, Step};
-use super::connection::{Pending, Protocol, Shared, State, Use};
+use super::connection::{Pending, Protocol, State, Use};
 use super::engine::Engine;
-use super::exchange::{Decision, client_note};
-use super::log::{Ended, Line};
+use super::exchange::{Decision, client_note, ends_on_route};
+use super::log::Ended;
 use super::poll::Token;
 use super::slab::Key;
-use super::timers::NEVER;
-use crate::l7::codec::{Asked, Codec, Decoded, Edits, Head, Kind, LocalReason, Reply};
-use crate::l7::pool::Ids;
-use crate::l7::route::{Asking, Does, Taken};
+use crate::l7::codec::{Asked, Codec, Decoded, Edits, Head, Kind, LocalReason, Refusal, Reply};
+use crate::l7::route::{Asking, Does, access};
 use crate::l7::stats::Outcome;
 
 /// A request on its way to an endpoint.
+#[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) codec: Protocol,
     pub(super) head: &'a Head,
     /// All of it.
     pub(super) message: &'a [u8],
-    pub(super) taken: Rc<Taken>,
-    /// Service of the client.
-    pub(super) service: Key,
-    pub(super) asked: Asked,
-    pub(super) started: u64,
-    pub(super) deadline: u64,
-    pub(super) tries: u8,
-    pub(super) hash: u64,
-    pub(super) log: Option<Box<Line>>,
+    /// It is as the client sent it: the route's changes are still to be made.
+    pub(super) fresh: bool,
+}
+
+/// A request that did not go out, and why.
+pub(super) struct Unsent {
+    pending: Pending,
+    why: Why,
+}
+
+/// Why there is no connection for a request, or none that it could go out on.
+pub(super) enum Why {
+    /// None could be made: another endpoint may be reached.
+    Unreached,
+    /// This is told to the client.
+    Local(LocalReason),
 }
 
 impl Engine {
@@ -38,13 +44,15 @@ impl Engine {
         let Some(client) = self.clients.get_mut(key) else { return Step::Wait };
         let Some(codec) = client.codec else { return Step::Wait };
         let head = match codec.0.decode(&mut client.session, bytes) {
-            Ok(Decoded::More(need)) => return Step::Need(need),
+            Ok(Decoded::More(need)) => return self.unfinished(key, codec, None, bytes, need),
             Ok(Decoded::Head(head)) => head,
             Err(refusal) => return self.refuse(key, codec.0, &refusal),
         };
         // Its upstream is shared: a message that comes in pieces would hold up others.
         let total = head.total().and_then(|total| usize::try_from(total).ok()).unwrap_or(usize::MAX);
-        let Some(message) = bytes.get(..total) else { return Step::Need(total) };
+        let Some(message) = bytes.get(..total) else {
+            return self.unfinished(key, codec, Some(head), bytes, total);
+        };
         client.variant = head.variant;
         client.partial = false;
         client.fresh_until = 0;
@@ -56,9 +64,35 @@ impl Engine {
             Kind::Request | Kind::OneWay => self.ask(key, codec, &head, message),
             Kind::Response | Kind::Interim | Kind::HeartbeatReply | Kind::GoAway => {}
         }
-        let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
-        self.client_deadline(key, idle);
+        let patience = self.patience(key);
+        self.client_deadline(key, patience);
         Step::Used(total)
+    }
+
+    /// A message is not there whole, and what comes of it would be kept: not of one who may not ask.
+    fn unfinished(
+        &mut self,
+        key: Key,
+        codec: Protocol,
+        head: Option<Head>,
+        bytes: &[u8],
+        need: usize,
+    ) -> Step {
+        let Some(client) = self.clients.get(key) else { return Step::Wait };
+        let rules = self.directory.all.get(client.service).map(|service| &service.plan.rules);
+        let Some((rules, list)) = rules.and_then(|rules| Some((rules, rules.access.as_ref()?))) else {
+            return Step::Need(need);
+        };
+        let Some(head) = head.or_else(|| codec.0.glimpse(&client.session, bytes)) else {
+            return Step::Need(need);
+        };
+        let asking = Asking { codec: codec.0, head: &head, message: bytes, peer: client.peer.ip() };
+        if access::allows(list, &rules.trusted, &asking) {
+            return Step::Need(need);
+        }
+        let denied = Refusal::fatal(LocalReason::Denied, "a list denies its source");
+        let asked = (head.kind != Kind::Response).then_some(head.asked);
+        self.refuse(key, codec.0, &Refusal { asked, skip: head.total().unwrap_or(0), ..denied })
     }
 
     fn ask(&mut self, key: Key, codec: Protocol, head: &Head, message: &[u8]) {
@@ -88,78 +122,116 @@ impl Engine {
             return;
         }
         let Some(endpoint) = self.choose(to, hash, None) else {
-            let reason = LocalReason::NoUpstream;
+            let reason = ends_on_route(&taken, LocalReason::NoUpstream);
             let down = self.answer_shared(key, service_key, codec.0, &head.asked, reason);
             self.log_local(log.as_deref(), reason, &taken.name, message.len(), down);
             return;
         };
-        let logged = log.is_some();
-        let route = Rc::clone(&taken);
         let copied = taken.mirror.is_some().then(|| Rc::clone(&taken));
-        let request = Request {
-            codec,
-            head,
-            message,
+        let pending = Pending {
+            client: Some(key),
+            asked: head.asked,
             taken,
             service: service_key,
-            asked: head.asked,
             started: self.now,
             deadline,
+            at: 0,
+            len: 0,
             tries: 0,
             hash,
             log,
         };
-        if let Err(reason) = self.send_shared(key, endpoint, request) {
-            let down = self.answer_shared(key, service_key, codec.0, &head.asked, reason);
-            if logged {
-                // Its line went with it.
-                let log = self.request_line(service_key, peer, &asking);
-                self.log_local(log.as_deref(), reason, &route.name, message.len(), down);
+        if head.kind != Kind::OneWay {
+            if let Some(service) = self.directory.all.get_mut(service_key) {
+                service.counters.requests_active += 1;
+            }
+            if let Some(State::Shared(under_way)) = self.clients.get_mut(key).map(|client| &mut client.state)
+            {
+                *under_way += 1;
             }
         }
+        self.send_somewhere(to, endpoint, Request { codec, head, message, fresh: true }, pending);
         if let Some(taken) = copied {
             self.mirror_shared(key, codec, head, message, &taken, hash);
         }
     }
 
-    /// Sends a request on a connection to an endpoint.
-    pub(super) fn send_shared(
+    /// Sends a request to an endpoint, or to another where no connection can be made, within its tries.
+    pub(super) fn send_somewhere(
         &mut self,
-        client_key: Key,
+        to: Key,
+        mut endpoint: Key,
+        request: Request<'_>,
+        mut pending: Pending,
+    ) {
+        loop {
+            let Err(unsent) = self.send_shared(endpoint, request, pending) else { return };
+            pending = unsent.pending;
+            let reason = match unsent.why {
+                Why::Local(reason) => reason,
+                Why::Unreached => match self.elsewhere(to, endpoint, &pending) {
+                    Some(next) => {
+                        pending.tries += 1;
+                        endpoint = next;
+                        continue;
+                    }
+                    None => LocalReason::Reset,
+                },
+            };
+            self.end_unsent(endpoint, request, &pending, reason);
+            return;
+        }
+    }
+
+    /// Where a request goes that this endpoint did not get: `None` if it has been tried often enough.
+    pub(super) fn elsewhere(&mut self, to: Key, before: Key, pending: &Pending) -> Option<Key> {
+        if pending.tries >= pending.taken.retry.tries {
+            return None;
+        }
+        let next = self.choose(to, pending.hash, Some(before))?;
+        if !self.may_retry(pending.service) {
+            return None;
+        }
+        self.retried(next);
+        Some(next)
+    }
+
+    /// Sends a request on a connection to an endpoint.
+    fn send_shared(
+        &mut self,
         endpoint_key: Key,
         request: Request<'_>,
-    ) -> Result<(), LocalReason> {
-        let key = self
-            .shared_upstream(client_key, endpoint_key, request.codec, request.head.variant)
-            .ok_or(LocalReason::Overloaded)?;
-        let upstream = self.upstreams.get_mut(key).ok_or(LocalReason::Internal)?;
-        let client = self.clients.get_mut(client_key).ok_or(LocalReason::Internal)?;
-        let service = self.directory.all.get_mut(request.service).ok_or(LocalReason::Internal)?;
-        let Use::Shared(shared) = &mut upstream.used else { return Err(LocalReason::Internal) };
-        if !upstream.connected && shared.ids.len() as u64 >= service.bounds.pending {
-            return Err(LocalReason::Overloaded);
+        mut pending: Pending,
+    ) -> Result<(), Box<Unsent>> {
+        let local = |pending, reason| Err(Box::new(Unsent { pending, why: Why::Local(reason) }));
+        let Some(client_key) = pending.client else { return local(pending, LocalReason::Internal) };
+        let key = match self.shared_upstream(client_key, endpoint_key, request.codec, request.head.variant) {
+            Ok(key) => key,
+            Err(why) => return Err(Box::new(Unsent { pending, why })),
+        };
+        let (Some(upstream), Some(client), Some(service)) = (
+            self.upstreams.get_mut(key),
+            self.clients.get_mut(client_key),
+            self.directory.all.get_mut(pending.service),
+        ) else {
+            return local(pending, LocalReason::Internal);
+        };
+        let Use::Shared(shared) = &mut upstream.used else { return local(pending, LocalReason::Internal) };
+        let waiting = upstream.stream.unsent();
+        if !upstream.connected && shared.ids.len() as u64 >= service.bounds.pending || waiting > MOST_WAITING
+        {
+            return local(pending, LocalReason::Overloaded);
         }
         let one_way = request.head.kind == Kind::OneWay;
-        let waiting = upstream.stream.unsent();
-        let at = upstream.stream.total_sent + waiting as u64;
-        let id = shared
-            .ids
-            .insert(Pending {
-                client: Some(client_key),
-                asked: request.asked,
-                taken: Rc::clone(&request.taken),
-                service: request.service,
-                started: request.started,
-                deadline: request.deadline,
-                at,
-                len: 0,
-                tries: request.tries,
-                hash: request.hash,
-                log: request.log,
-            })
-            .ok_or(LocalReason::Overloaded)?;
-        let note = if request.tries == 0 { client_note(&service.plan, client.peer.ip()) } else { None };
-        let changes = if request.tries == 0 { request.taken.request_headers.as_slice() } else { &[] };
+        let (taken, deadline) = (Rc::clone(&pending.taken), pending.deadline);
+        pending.at = upstream.stream.total_sent + waiting as u64;
+        pending.len = 0;
+        let id = match shared.ids.insert(pending) {
+            Ok(id) => id,
+            Err(pending) => return local(pending, LocalReason::Overloaded),
+        };
+        let note = if request.fresh { client_note(&service.plan, client.peer.ip()) } else { None };
+        let changes = if request.fresh { taken.request_headers.as_slice() } else { &[] };
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();
         let forwarded = crate::l7::route::with_edits(changes, |headers| {
@@ -168,11 +240,12 @@ impl Engine {
         });
         let Ok(forwarded) = forwarded else {
             out.truncate(before);
-            shared.ids.take(id);
-            return Err(LocalReason::TooLarge);
+            let Some(pending) = shared.ids.take(id) else { return Ok(()) };
+            return local(pending, LocalReason::TooLarge);
         };
         out.extend_from_slice(request.message.get(forwarded.used..).unwrap_or_default());
-        let len = u32::try_from(out.len() - before).unwrap_or(u32::MAX);
+        let added = out.len() - before;
+        let len = u32::try_from(added).unwrap_or(u32::MAX);
         if one_way {
             // No answer comes; the id is not used again soon, should one come all the same.
             if let Some(Pending { log: Some(log), taken, tries, .. }) = shared.ids.take(id) {
@@ -186,26 +259,14 @@ impl Engine {
         upstream.requests += 1;
         service.counters.bytes_up += u64::from(len);
         service.counters.pool_hits += u64::from(upstream.connected);
-        if waiting + out.len() - before > HIGH && !client.paused {
+        if waiting + added > HIGH && !client.paused {
             client.paused = true;
             shared.waiters.push(client_key);
         }
-        if !one_way {
-            if request.tries == 0 {
-                service.counters.requests_active += 1;
-                if let State::Shared(under_way) = &mut client.state {
-                    *under_way += 1;
-                }
-            }
-            if request.deadline < shared.earliest {
-                shared.earliest = request.deadline;
-                if upstream.connected {
-                    self.timers.set_sooner(
-                        &mut upstream.deadline,
-                        Token::Upstream(key).bits(),
-                        request.deadline,
-                    );
-                }
+        if !one_way && deadline < shared.earliest {
+            shared.earliest = deadline;
+            if upstream.connected {
+                self.timers.set_sooner(&mut upstream.deadline, Token::Upstream(key).bits(), deadline);
             }
         }
         if let Some(endpoint) = self.endpoints.get_mut(endpoint_key) {
@@ -214,52 +275,6 @@ impl Engine {
         }
         self.dirty_upstream(key);
         Ok(())
-    }
-
-    /// A connection to an endpoint that takes requests of this form: the one with the fewest, or a new one.
-    pub(super) fn shared_upstream(
-        &mut self,
-        client_key: Key,
-        endpoint_key: Key,
-        codec: Protocol,
-        variant: u8,
-    ) -> Option<Key> {
-        let port = self.clients.get(client_key)?.local.port();
-        let endpoint = self.endpoints.get(endpoint_key)?;
-        let bounds = &self.directory.all.get(endpoint.service)?.bounds;
-        let (now, fixed) = (self.now, endpoint.addr.port() != 0);
-        let mut best: Option<(usize, Key)> = None;
-        let mut alike = 0;
-        for key in &endpoint.shared {
-            let Some(upstream) = self.upstreams.get(*key) else { continue };
-            let Use::Shared(shared) = &upstream.used else { continue };
-            let old = now.saturating_sub(upstream.born) > bounds.pool_longest;
-            if upstream.retired || old || upstream.variant != variant || !fixed && upstream.port != port {
-                continue;
-            }
-            alike += 1;
-            let load = shared.ids.len();
-            if best.is_none_or(|(least, _)| load < least) {
-                best = Some((load, *key));
-            }
-        }
-        let most = self.most_connections(endpoint_key, codec);
-        let room = best.is_some_and(|(load, _)| load < bounds.streams);
-        let eager = alike > 0 && alike < most && best.is_some_and(|(load, _)| load >= BUSY);
-        if room && !eager || alike >= most {
-            return best.filter(|_| room).map(|(_, key)| key);
-        }
-        let used = Use::Shared(Shared {
-            ids: Ids::new(codec.0.id_bits()),
-            waiters: Vec::new(),
-            asked_alive: false,
-            earliest: NEVER,
-        });
-        let dialled = self.dial(endpoint_key, port, codec, variant, used);
-        if let (Some(key), Some(endpoint)) = (dialled, self.endpoints.get_mut(endpoint_key)) {
-            endpoint.shared.push(key);
-        }
-        dialled.or(best.map(|(_, key)| key))
     }
 
     /// Answers a request on a connection that goes on. How many bytes that took.
@@ -279,5 +294,6 @@ impl Engine {
     }
 }
 
-/// Requests on a connection from which on another is made, where there may be more.
-const BUSY: usize = 256;
+/// Bytes that may wait for an endpoint: above, what comes for it is refused. Each client that has found more than
+/// [`HIGH`] waits, so that only many get here.
+const MOST_WAITING: usize = 32 << 20;

@@ -1,19 +1,20 @@
 //! Requests that share connections: their answers, and how they end without one.
 
+use std::net::SocketAddr;
+
 use super::client::{HIGH, Step};
+use super::close::CLIENT_LEFT;
 use super::connection::{Pending, Shared, State, Use};
+use super::drain::QUIET;
 use super::engine::Engine;
 use super::log::Ended;
 use super::poll::Token;
 use super::shared::Request;
 use super::slab::Key;
 use super::timers::NEVER;
-use crate::l7::codec::{Decoded, Edits, Head, Kind, LocalReason, Reply, Session, Side};
+use crate::l7::codec::{Decoded, Edits, Head, Kind, Limits, LocalReason, Reply, Session, Side};
 use crate::l7::pool::Verdict;
 use crate::l7::stats::Outcome;
-
-/// Bytes that may wait for a client that does not read: above, it is given up.
-const MOST_WAITING: usize = 16 << 20;
 
 impl Engine {
     /// The front of `bytes` is a message of an endpoint, or the beginning of one.
@@ -69,16 +70,18 @@ impl Engine {
     fn deliver(&mut self, endpoint: Key, pending: Pending, head: &Head, message: &[u8]) {
         let verdict = if head.status.http >= 500 { Verdict::Failed } else { Verdict::Good };
         self.note_verdict(endpoint, verdict);
-        let down = self.hand_over(&pending, head, message);
-        self.count_shared(endpoint, &pending, head.status.http, None, down);
-        if let Some(client) = pending.client {
+        let there = pending.client.filter(|client| self.takes_answers(*client));
+        let status = if there.is_some() { head.status.http } else { CLIENT_LEFT };
+        let down = there.map_or(0, |client| self.hand_over(client, &pending, head, message));
+        self.count_shared(endpoint, &pending, status, None, down);
+        if let Some(client) = there {
             self.answered(client);
         }
     }
 
-    /// Writes an answer to its client, if that is still there. How many bytes it took.
-    fn hand_over(&mut self, pending: &Pending, head: &Head, message: &[u8]) -> u64 {
-        let Some(client) = pending.client.and_then(|client| self.clients.get_mut(client)) else { return 0 };
+    /// Writes an answer to its client. How many bytes it took.
+    fn hand_over(&mut self, client_key: Key, pending: &Pending, head: &Head, message: &[u8]) -> u64 {
+        let Some(client) = self.clients.get_mut(client_key) else { return 0 };
         let Some(codec) = client.codec else { return 0 };
         let out = client.stream.output(&mut self.buffers);
         let before = out.len();
@@ -108,30 +111,57 @@ impl Engine {
         let State::Shared(under_way) = &mut client.state else { return };
         *under_way = under_way.saturating_sub(1);
         let last = *under_way == 0;
-        let waiting = client.stream.unsent();
-        if waiting > MOST_WAITING {
-            self.client_lost(client_key);
-            return;
-        }
-        client.paused |= waiting > HIGH;
-        if last && (client.stream.eof || self.drain_until.is_some()) && client.stream.input.is_empty() {
-            client.state = State::Closing;
+        client.paused |= client.stream.unsent() > HIGH;
+        if last && client.stream.input.is_empty() {
+            if client.stream.eof || client.ending && self.now >= self.hurry_at {
+                client.state = State::Closing;
+            } else if client.ending {
+                let until = self.now.saturating_add(QUIET);
+                self.timers.set(&mut client.deadline, Token::Client(client_key).bits(), until);
+            }
         }
         self.dirty_client(client_key);
     }
 
     /// Ends a request without an answer of its endpoint's.
     pub(super) fn fail_shared(&mut self, endpoint: Key, pending: &Pending, reason: LocalReason) {
-        let client = pending.client.and_then(|key| Some((key, self.clients.get(key)?.codec?)));
-        let reply = Reply::error(reason, false);
-        let down = client.map_or(0, |(key, codec)| self.reply_to(key, codec.0, &pending.asked, &reply));
+        let down = self.answer_instead(pending, reason);
         self.count_shared(endpoint, pending, reason.http_status(), Some(reason), down);
-        if let Some((key, _)) = client {
-            self.answered(key);
-        }
     }
 
-    fn count_shared(
+    /// Ends a request that has not gone out.
+    pub(super) fn end_unsent(
+        &mut self,
+        endpoint: Key,
+        request: Request<'_>,
+        pending: &Pending,
+        reason: LocalReason,
+    ) {
+        let Some(client) = pending.client else { return };
+        if request.head.kind == Kind::OneWay {
+            pending.taken.counters.answers.note(Outcome::new(reason.http_status(), 0));
+            let down = self.answer_shared(client, pending.service, request.codec.0, &pending.asked, reason);
+            let (log, route) = (pending.log.as_deref(), &pending.taken.name);
+            self.log_local(log, reason, route, request.message.len(), down);
+            return;
+        }
+        let addr = self.endpoints.get(endpoint).map(|endpoint| endpoint.addr);
+        let down = self.answer_instead(pending, reason);
+        let bytes = (request.message.len() as u64, down);
+        self.count_over(pending, reason.http_status(), Some(reason), addr, bytes);
+    }
+
+    /// Answers a request in its endpoint's stead. How many bytes that took.
+    fn answer_instead(&mut self, pending: &Pending, reason: LocalReason) -> u64 {
+        let Some(client_key) = pending.client else { return 0 };
+        let Some(codec) = self.clients.get(client_key).and_then(|client| client.codec) else { return 0 };
+        let down = self.reply_to(client_key, codec.0, &pending.asked, &Reply::error(reason, false));
+        self.answered(client_key);
+        down
+    }
+
+    /// Counts the end of a request that an endpoint had.
+    pub(super) fn count_shared(
         &mut self,
         endpoint: Key,
         pending: &Pending,
@@ -142,6 +172,23 @@ impl Engine {
         if pending.client.is_none() {
             return;
         }
+        let outcome = Outcome::new(status, self.now.saturating_sub(pending.started));
+        let addr = self.endpoints.get_mut(endpoint).map(|endpoint| {
+            endpoint.active = endpoint.active.saturating_sub(1);
+            endpoint.answers.note(outcome);
+            endpoint.addr
+        });
+        self.count_over(pending, status, reason, addr, (u64::from(pending.len), down));
+    }
+
+    fn count_over(
+        &mut self,
+        pending: &Pending,
+        status: u16,
+        reason: Option<LocalReason>,
+        endpoint: Option<SocketAddr>,
+        (up, down): (u64, u64),
+    ) {
         let micros = self.now.saturating_sub(pending.started);
         let outcome = Outcome::new(status, micros);
         pending.taken.counters.answers.note(outcome);
@@ -152,15 +199,10 @@ impl Engine {
                 service.counters.local(reason);
             }
         }
-        let addr = self.endpoints.get_mut(endpoint).map(|endpoint| {
-            endpoint.active = endpoint.active.saturating_sub(1);
-            endpoint.answers.note(outcome);
-            endpoint.addr
-        });
         if let Some(line) = &pending.log {
             let route = &pending.taken.name;
-            let (tries, up) = (pending.tries, u64::from(pending.len));
-            let ended = Ended { status, reason, route, endpoint: addr, micros, tries, up, down };
+            let tries = pending.tries;
+            let ended = Ended { status, reason, route, endpoint, micros, tries, up, down };
             self.journal.note(Some(line), &ended);
         }
     }
@@ -186,59 +228,35 @@ impl Engine {
                 endpoint.counters.resets += u64::from(reset);
             }
             match whole {
-                Some(message) if pending.tries < pending.taken.retry.tries && pending.client.is_some() => {
-                    self.send_elsewhere(endpoint, pending, message);
-                }
+                Some(message) if pending.client.is_some() => self.send_elsewhere(endpoint, pending, message),
                 _ => self.fail_shared(endpoint, &pending, LocalReason::Reset),
             }
         }
     }
 
     /// Nothing of the request was sent: it goes to another endpoint. Its bytes are as they would have left.
-    fn send_elsewhere(&mut self, before: Key, pending: Pending, message: &[u8]) {
-        let of = self.endpoints.get(before).map_or(pending.service, |endpoint| endpoint.service);
-        let codec = pending.client.and_then(|client| self.clients.get(client)?.codec);
-        let (Some(client), Some(codec)) = (pending.client, codec) else {
-            self.count_shared(before, &pending, LocalReason::Reset.http_status(), None, 0);
+    fn send_elsewhere(&mut self, before: Key, mut pending: Pending, message: &[u8]) {
+        let client = pending.client.filter(|client| self.takes_answers(*client));
+        let Some(codec) = client.and_then(|client| self.clients.get(client)?.codec) else {
+            self.count_shared(before, &pending, CLIENT_LEFT, None, 0);
             return;
         };
-        let bounds = self.bounds(client).map(|bounds| bounds.codec);
-        let decoded = bounds.map(|limits| codec.0.decode(&mut Session::new(Side::Client, limits), message));
-        let Some(Ok(Decoded::Head(head))) = decoded else {
+        // It was taken already, by the limits of its client.
+        let limits = Limits { head: usize::MAX, body: u64::MAX, whole: usize::MAX, ..Limits::default() };
+        let Ok(Decoded::Head(head)) = codec.0.decode(&mut Session::new(Side::Client, limits), message) else {
             self.fail_shared(before, &pending, LocalReason::Reset);
             return;
         };
-        let endpoint =
-            if self.may_retry(pending.service) { self.choose(of, pending.hash, Some(before)) } else { None };
-        let Some(endpoint) = endpoint else {
+        let of = self.endpoints.get(before).map_or(pending.service, |endpoint| endpoint.service);
+        let Some(endpoint) = self.elsewhere(of, before, &pending) else {
             self.fail_shared(before, &pending, LocalReason::Reset);
             return;
         };
         if let Some(endpoint) = self.endpoints.get_mut(before) {
             endpoint.active = endpoint.active.saturating_sub(1);
         }
-        self.retried(endpoint);
-        let (service, asked) = (pending.service, pending.asked);
-        let request = Request {
-            codec,
-            head: &head,
-            message,
-            taken: pending.taken,
-            service,
-            asked,
-            started: pending.started,
-            deadline: pending.deadline,
-            tries: pending.tries + 1,
-            hash: pending.hash,
-            log: pending.log,
-        };
-        if let Err(reason) = self.send_shared(client, endpoint, request) {
-            if let Some(service) = self.directory.all.get_mut(service) {
-                service.counters.requests_active = service.counters.requests_active.saturating_sub(1);
-            }
-            self.answer_shared(client, service, codec.0, &asked, reason);
-            self.answered(client);
-        }
+        pending.tries += 1;
+        self.send_somewhere(of, endpoint, Request { codec, head: &head, message, fresh: false }, pending);
     }
 
     /// A connection's time: requests that took too long end, and it is asked whether it lives.
@@ -296,7 +314,7 @@ impl Engine {
             hash: 0,
             log: None,
         };
-        let Some(id) = shared.ids.insert(pending) else { return };
+        let Ok(id) = shared.ids.insert(pending) else { return };
         shared.asked_alive = true;
         if upstream.codec.0.heartbeat(upstream.variant, id, upstream.stream.output(&mut self.buffers)) {
             self.dirty_upstream(key);
@@ -307,7 +325,7 @@ impl Engine {
     }
 
     /// Closes a connection that takes no new requests and has none.
-    fn close_if_done(&mut self, key: Key) {
+    pub(super) fn close_if_done(&mut self, key: Key) {
         let Some(upstream) = self.upstreams.get(key) else { return };
         if upstream.retired && matches!(&upstream.used, Use::Shared(shared) if shared.ids.len() == 0) {
             self.upstream_lost(key);

@@ -206,6 +206,12 @@ impl Stream {
         self.unsent() + crate::kernel::sys::unacknowledged(&self.fd)
     }
 
+    /// Bytes of memory that its buffers take.
+    #[inline]
+    pub(super) fn held(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
     /// Sends what waits, as far as the socket takes it.
     ///
     /// # Errors
@@ -216,6 +222,11 @@ impl Stream {
             let sent = self.send(output.get(self.sent..).unwrap_or_default());
             self.output = output;
             self.sent += sent?;
+        }
+        if self.sent >= MANY && self.sent >= self.unsent() && !self.keep_sent {
+            // Where more comes all the while, the buffer may never be empty: what was sent must not stay in it.
+            self.output.drain(..self.sent);
+            self.sent = 0;
         }
         if self.unsent() == 0 && !self.keep_sent {
             self.forget_sent(buffers);
@@ -275,3 +286,28 @@ impl Stream {
 
 /// From here on a system call is cheaper than a copy.
 const MANY: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_leaves_a_buffer_that_is_never_empty() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (mut stream, mut buffers) = (Stream::new(ours.into()), Buffers::default());
+        let mut room = vec![0; 64 << 10];
+        stream.output(&mut buffers).extend_from_slice(&vec![7; 512 << 10]);
+        for _ in 0..500 {
+            stream.writable = true;
+            stream.flush(&mut buffers).unwrap();
+            theirs.read_exact(&mut room).unwrap();
+            stream.output(&mut buffers).extend_from_slice(&room);
+        }
+        assert!(stream.unsent() > 0);
+        assert!(stream.held() < 2 << 20, "{}", stream.held());
+    }
+}

@@ -13,6 +13,10 @@ use crate::l7::pool::Verdict;
 impl Engine {
     /// Looks at all connections that are due.
     pub(super) fn tick(&mut self) {
+        self.end_of_leavers();
+        if self.held > self.most_held {
+            self.make_room();
+        }
         if self.timers.is_crowded(self.clients.len() + self.upstreams.len()) {
             let (clients, upstreams) = (&self.clients, &self.upstreams);
             self.timers.sweep(|bits, counts| match Token::from_bits(bits) {
@@ -77,9 +81,16 @@ impl Engine {
                 let late = Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end");
                 self.refuse(key, codec.0, &late.with_status(TOO_SLOW));
             }
-            State::Shared(under_way) if *under_way > 0 => {
-                let idle = self.bounds(key).map_or(u64::MAX, |bounds| bounds.idle);
-                self.client_deadline(key, idle);
+            State::Shared(under_way) if *under_way > 0 && !client.stream.eof => {
+                let patience = self.patience(key);
+                self.client_deadline(key, patience);
+            }
+            // Its own side first, so that what comes after all does not reset what it has not read.
+            State::Shared(_) if client.ending => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.state = State::Closing;
+                }
+                self.dirty_client(key);
             }
             State::Tunnel(_) => self.end_client(key, Some(LocalReason::Timeout)),
             State::Idle | State::Shared(_) | State::Closing => self.client_lost(key),

@@ -1,14 +1,29 @@
 //! A frame to a neutral head.
 
 use super::super::{
-    Body, Decoded, Head, IdPlace, Keys, Kind, LocalReason, Refusal, Session, Side, Span, Status, Timeout,
+    Body, Decoded, Head, IdPlace, Keys, Kind, Limits, LocalReason, Refusal, Session, Side, Span, Status,
+    Timeout,
 };
 use super::{Notes, known, refusal, status, variant_of};
 use crate::wire::bolt::{self, BoltError, Frame, FrameLimits, Headers, Parsed, command};
 
 pub(super) fn decode(session: &Session, bytes: &[u8]) -> Result<Decoded, Refusal> {
-    let limits = FrameLimits { max_frame: session.limits.whole };
-    let head = match bolt::Head::parse(bytes, limits) {
+    read(session, bytes, true)
+}
+
+/// As far as it is there, without its checksum.
+pub(super) fn glimpse(session: &Session, bytes: &[u8]) -> Option<Head> {
+    match read(session, bytes, false) {
+        Ok(Decoded::Head(head)) => Some(head),
+        Ok(Decoded::More(_)) | Err(_) => None,
+    }
+}
+
+fn read(session: &Session, bytes: &[u8], sure: bool) -> Result<Decoded, Refusal> {
+    let Limits { head: most_head, body, whole: most, .. } = session.limits;
+    // A client's frame that is too long is passed over; an endpoint's ends its connection.
+    let max_frame = if session.side == Side::Client { usize::MAX } else { most };
+    let head = match bolt::Head::parse(bytes, FrameLimits { max_frame }) {
         Ok(Parsed::More(need)) => return Ok(Decoded::More(need)),
         Ok(Parsed::Head(head)) => head,
         Err(error) => return Err(of_error(error, session.side)),
@@ -21,11 +36,14 @@ pub(super) fn decode(session: &Session, bytes: &[u8]) -> Result<Decoded, Refusal
     if !known(&head) {
         return Err(refuse(fault(session.side), "bolt: command code that its kind of frame does not have"));
     }
-    if head.content_at() > session.limits.head {
+    if u64::from(head.content_len) > body || head.total_len() > most {
+        return Err(refuse(LocalReason::TooLarge, "bolt: the frame passes the limit on whole messages"));
+    }
+    if head.content_at() > most_head {
         return Err(refuse(LocalReason::TooLarge, "bolt: class name and header map pass the limit on heads"));
     }
     let data = head.command == command::REQUEST || head.command == command::RESPONSE;
-    let whole = head.version.has_crc() || !data;
+    let whole = sure && (head.version.has_crc() || !data);
     let need = if whole { head.total_len() } else { head.content_at() };
     if bytes.len() < need {
         return Ok(Decoded::More(need));

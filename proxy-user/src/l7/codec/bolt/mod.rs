@@ -54,6 +54,10 @@ impl Codec for Bolt {
         decode::decode(session, bytes)
     }
 
+    fn glimpse(&self, session: &Session, bytes: &[u8]) -> Option<Head> {
+        decode::glimpse(session, bytes)
+    }
+
     fn header<'a>(&self, message: &'a [u8], head: &Head, name: &[u8]) -> Option<&'a [u8]> {
         Headers::new(head.headers.of(message)).last(name)
     }

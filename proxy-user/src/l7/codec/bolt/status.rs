@@ -8,7 +8,7 @@ pub(super) const fn of_reason(reason: LocalReason) -> u16 {
     match reason {
         LocalReason::NoRoute | LocalReason::NoUpstream => status::NO_PROCESSOR,
         LocalReason::Denied => status::SERVER_EXCEPTION,
-        LocalReason::Overloaded | LocalReason::QueueTimeout => status::BUSY,
+        LocalReason::Overloaded | LocalReason::QueueTimeout | LocalReason::Memory => status::BUSY,
         LocalReason::Timeout => status::TIMEOUT,
         LocalReason::Reset => status::CONNECTION_CLOSED,
         LocalReason::BadRequest | LocalReason::TooLarge => status::CODEC,

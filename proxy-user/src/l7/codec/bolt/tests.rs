@@ -166,6 +166,21 @@ fn a_checksum_is_compared_and_made_anew() {
 }
 
 #[test]
+fn a_head_is_seen_before_the_rest_that_is_waited_for() {
+    let fine = session(Side::Client);
+    for version in [Version::V1, Version::V2_CRC] {
+        let map = [("service", "a")];
+        let bytes = frame(version, Kind::Request { timeout: 1 }, command::REQUEST, &map, &[7; 5000]);
+        let whole = head(&bytes);
+        assert_eq!(Bolt.glimpse(&fine, &bytes[..whole.len - 1]), None);
+        let early = Bolt.glimpse(&fine, &bytes[..whole.len]).unwrap();
+        assert_eq!((early.asked, early.total(), early.keys), (whole.asked, whole.total(), whole.keys));
+        let waits = matches!(decode(&bytes[..whole.len]), Ok(Decoded::More(need)) if need == bytes.len());
+        assert_eq!(waits, version == Version::V2_CRC);
+    }
+}
+
+#[test]
 fn refusals_say_if_the_connection_can_go_on() {
     let unknown = frame(Version::V1, Kind::Request { timeout: 1 }, 77, &[], b"x");
     let refused = decode(&unknown).unwrap_err();
@@ -185,7 +200,23 @@ fn refusals_say_if_the_connection_can_go_on() {
     assert_eq!((refused.reason, refused.skip), (LocalReason::TooLarge, long.len() as u64));
     let huge = frame(Version::V1, Kind::OneWay { timeout: 1 }, command::REQUEST, &[], &[0; 200]);
     let refused = Bolt.decode(&mut small, &huge[..22]).unwrap_err();
-    assert_eq!((refused.reason, refused.skip, refused.asked), (LocalReason::TooLarge, 0, None));
+    assert_eq!(
+        (refused.reason, refused.skip),
+        (LocalReason::TooLarge, huge.len() as u64),
+        "it is passed over"
+    );
+    assert!(refused.asked.is_some(), "and answered, where it asks for that");
+    let limits = Limits { body: 99, ..Limits::default() };
+    let mut short = Session::new(Side::Client, limits);
+    let call = |len: usize| {
+        frame(Version::V2_CRC, Kind::Request { timeout: 1 }, command::REQUEST, &[("k", "v")], &vec![0; len])
+    };
+    assert_eq!(Bolt.decode(&mut short, &call(100)[..24]).unwrap_err().reason, LocalReason::TooLarge);
+    assert!(matches!(Bolt.decode(&mut short, &call(99)), Ok(Decoded::Head(_))));
+    let limits = Limits { whole: 100, ..Limits::default() };
+    let answer = frame(Version::V1, Kind::Response { status: 0 }, command::RESPONSE, &[], &[0; 200]);
+    let refused = Bolt.decode(&mut Session::new(Side::Upstream, limits), &answer[..22]).unwrap_err();
+    assert_eq!((refused.reason, refused.skip), (LocalReason::TooLarge, 0), "an endpoint's is not");
     for bytes in [&b"GET / HTTP/1.1\r\n"[..], b"\x02\x07", b"\x01\x09"] {
         assert_eq!(decode(bytes).unwrap_err().skip, 0);
         let refused = Bolt.decode(&mut session(Side::Upstream), bytes).unwrap_err();

@@ -1,14 +1,17 @@
 //! A worker on a thread of its own, with real sockets on the loopback, and backends written plainly.
 
 mod bolt;
+mod counts;
 mod failures;
 mod faults;
 mod http1;
 mod identity;
+mod kept;
 mod list;
 mod log;
 mod many;
 mod mirror;
+mod moves;
 mod resets;
 mod retries;
 mod routes;

@@ -50,6 +50,7 @@ fn a_busy_endpoints_answer_is_another_endpoints_request() {
     assert_eq!((stats.retries, stats.answers.classes[1], stats.answers.classes[4]), (asked, 40, 0));
     assert_eq!(stats.endpoints[&bad.at].failures, asked);
     assert_eq!((stats.endpoints[&bad.at].active, stats.endpoints[&bad.at].connections), (0, 0));
+    assert_eq!((stats.endpoints[&good.at].retries, stats.endpoints[&bad.at].retries), (asked, 0));
 
     // One that may not be sent twice is not.
     let statuses: Vec<u16> = (0..40)

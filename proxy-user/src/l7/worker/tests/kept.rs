@@ -1,0 +1,144 @@
+//! What is kept for clients on shared connections: bounded for each, and for all of them.
+
+use std::io::Write as _;
+
+use super::bolt::{frame, frame_with, read_request, read_response, response, serve};
+use super::*;
+use crate::l7::snapshot::Access;
+use crate::wire::bolt::{Kind, Version, command, encode, status};
+
+/// A request with a checksum.
+fn sealed(id: u32, content: &[u8]) -> Vec<u8> {
+    let head = crate::wire::bolt::Head {
+        version: Version::V2_CRC,
+        kind: Kind::Request { timeout: 3000 },
+        command: command::REQUEST,
+        ver2: 1,
+        id,
+        codec: 1,
+        class_len: 0,
+        header_len: 0,
+        content_len: 0,
+    };
+    let mut out = Vec::new();
+    encode(&head, b"C", b"", content, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn who_may_not_ask_is_told_before_the_message_is_there() {
+    let backend = Backend::new(serve);
+    let headers = [None, Some("x-client".to_owned())];
+    for header in headers {
+        let mut rig = Rig::new("bolt", &[backend.at], |snapshot| {
+            let rules = &mut web(snapshot).rules;
+            rules.access = Some(Access { default_deny: true, header: header.clone(), ..Access::default() });
+            rules.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+        });
+        let mut client = rig.connect();
+        let long = frame_with(7, &[("x-client", "192.0.2.1")], &vec![1; 900_000]);
+        client.write_all(&long[..100]).unwrap();
+        let (id, said, _) = read_response(&mut client);
+        assert_eq!((id, said), (7, status::SERVER_EXCEPTION), "the rest has not come");
+        client.write_all(&long[100..]).unwrap();
+        client.write_all(&frame(8, "a", b"x")).unwrap();
+        assert_eq!(read_response(&mut client).0, 8, "the connection goes on behind it");
+        let mut client = rig.connect();
+        client.write_all(&sealed(9, &[1; 5000])[..100]).unwrap();
+        assert_eq!(&read_exactly(&mut client, 22)[6..10], &[0, 0, 0, 9], "nor has its checksum");
+        let stats = rig.fresh_stats().services["web"].clone();
+        assert_eq!((stats.requests, stats.reasons.get("denied")), (3, Some(&3)));
+        assert_eq!(stats.answers.classes[3], 3);
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_is_refused_by_its_head() {
+    let backend = Backend::new(serve);
+    for (bound, fits, not) in [(Some(1000), 1000, 1001), (None, 1 << 20, 2 << 20)] {
+        let rig = Rig::new("bolt", &[backend.at], |snapshot| {
+            web(snapshot).limits.body_bytes = bound;
+        });
+        let mut client = rig.connect();
+        let long = frame(1, "a", &vec![1; not]);
+        client.write_all(&long[..22]).unwrap();
+        let (id, said, _) = read_response(&mut client);
+        assert_eq!((id, said), (1, status::CODEC));
+        client.write_all(&long[22..]).unwrap();
+        client.write_all(&frame(2, "a", &vec![2; fits])).unwrap();
+        let (id, said, content) = read_response(&mut client);
+        assert_eq!((id, said, content.len()), (2, 0, fits));
+    }
+}
+
+/// Answers each request with so many bytes.
+fn generous(bytes: usize) -> Backend {
+    Backend::new(move |mut stream| {
+        while let Some((id, _)) = read_request(&mut stream) {
+            if stream.write_all(&response(id, 0, &vec![7; bytes])).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up_and_others_are_served() {
+    let backend = generous(100_000);
+    let mut rig = Rig::new("bolt", &[backend.at], |_| {});
+    let (mut idle, mut reads) = (rig.connect(), rig.connect());
+    let many: Vec<u8> = (0..800).flat_map(|id| frame(id, "a", b"x")).collect();
+    idle.write_all(&many).unwrap();
+    rig.until(|rig| {
+        let web = rig.stats.services.get("web");
+        web.is_some_and(|web| web.reasons.get("memory") == Some(&1) && web.requests_active == 0)
+    });
+    for id in 0..5 {
+        reads.write_all(&frame(id, "a", b"x")).unwrap();
+        assert_eq!(read_response(&mut reads).2.len(), 100_000);
+    }
+    let stats = rig.fresh_stats().services["web"].clone();
+    assert_eq!((stats.active, stats.requests, stats.answers.classes.iter().sum::<u64>()), (1, 805, 805));
+    assert!(stats.answers.classes[3] > 0, "those that it did not get: {stats:?}");
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_client_that_is_slow_for_a_while_gets_its_answers() {
+    // 6 MB in a burst, for a client that does not read at first.
+    let backend = generous(100_000);
+    let mut rig = Rig::new("bolt", &[backend.at], |_| {});
+    let mut client = rig.connect();
+    let many: Vec<u8> = (0..60).flat_map(|id| frame(id, "a", b"x")).collect();
+    client.write_all(&many).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!((0..60).all(|_| read_response(&mut client).2.len() == 100_000));
+    assert_eq!(rig.fresh_stats().services["web"].reasons.get("memory"), None);
+}
+
+#[test]
+fn many_clients_share_one_bound() {
+    let backend = Backend::new(serve);
+    let mut rig = Rig::new("bolt", &[backend.at], |_| {});
+    let mut small = rig.connect();
+    small.write_all(&frame(1, "a", &[1; 5000])[..3000]).unwrap();
+    let long = frame(1, "a", &vec![1; 1_000_000]);
+    let mut clients: Vec<_> = (0..80).map(|_| rig.connect()).collect();
+    for client in &mut clients {
+        // Those that are closed meanwhile may not take it.
+        let _ = client.write_all(&long[..900_000]);
+    }
+    rig.until(|rig| {
+        rig.stats.services.get("web").is_some_and(|web| {
+            let closed = web.reasons.get("memory").copied().unwrap_or(0);
+            closed >= 4 && web.active == 81 - closed
+        })
+    });
+    small.write_all(&frame(1, "a", &[1; 5000])[3000..]).unwrap();
+    assert_eq!(read_response(&mut small).2.len(), 5000, "who keeps little goes on");
+    // There is room for those that are left, and for new ones.
+    drop(clients);
+    let mut client = rig.connect();
+    client.write_all(&long).unwrap();
+    assert_eq!(read_response(&mut client).2.len(), 1_000_000);
+}
