@@ -57,7 +57,8 @@ impl<T> Ids<T> {
             }
         };
         let slot = self.slot(id);
-        let (Some(place), Some(there)) = (self.places.get_mut(index as usize), self.ring.get_mut(slot)) else {
+        let (Some(place), Some(there)) = (self.places.get_mut(index as usize), self.ring.get_mut(slot))
+        else {
             return Err(value);
         };
         *there = index;

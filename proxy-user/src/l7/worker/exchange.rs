@@ -6,6 +6,8 @@ use super::accept::is_complete;
 use super::client::{HIGH, Step};
 use super::connection::{Answer, Exchange, Protocol, State};
 use super::engine::Engine;
+pub(super) use super::hash::hash_address;
+use super::hash::hash_of;
 use super::log::Line;
 use super::slab::Key;
 use super::timers::NEVER;
@@ -15,7 +17,7 @@ use crate::l7::codec::{
 };
 use crate::l7::pool::Draw;
 use crate::l7::route::{Asking, Does, Taken, Target, access};
-use crate::l7::snapshot::{Balance, ClientAddress, HashBy};
+use crate::l7::snapshot::{Balance, ClientAddress};
 use crate::l7::stats::Outcome;
 
 /// What a request's head decides.
@@ -371,29 +373,4 @@ pub(super) fn client_note<'a>(
     };
     let trusted = plan.rules.trusted.iter().any(|net| net.contains(&address.to_canonical()));
     Some(ClientNote { address, style, header, trusted })
-}
-
-fn hash_of(by: &HashBy, asking: &Asking<'_>) -> u64 {
-    let header = match by {
-        HashBy::Source => None,
-        HashBy::Header(name) => asking.codec.header(asking.message, asking.head, name.as_bytes()),
-    };
-    header.map_or_else(|| hash_address(asking.peer), hash)
-}
-
-/// FNV-1a with a finisher: a ring's slot is its remainder, so that all bits must count.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ hash >> 33
-}
-
-/// The same of an address.
-pub(super) fn hash_address(address: std::net::IpAddr) -> u64 {
-    match address.to_canonical() {
-        std::net::IpAddr::V4(v4) => hash(&v4.octets()),
-        std::net::IpAddr::V6(v6) => hash(&v6.octets()),
-    }
 }

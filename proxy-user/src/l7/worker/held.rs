@@ -63,8 +63,12 @@ impl Engine {
     /// Too much is kept: those that hold most are closed, until there is room again.
     #[cold]
     pub(super) fn make_room(&mut self) {
-        let mut all: Vec<(usize, Key)> =
-            self.clients.iter().map(|(key, client)| (client.held, key)).filter(|(held, _)| *held > 0).collect();
+        let mut all: Vec<(usize, Key)> = self
+            .clients
+            .iter()
+            .map(|(key, client)| (client.held, key))
+            .filter(|(held, _)| *held > 0)
+            .collect();
         all.sort_unstable_by(|one, other| other.cmp(one));
         for (_, key) in all {
             if self.held <= self.most_held / 4 * 3 {

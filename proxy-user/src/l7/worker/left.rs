@@ -29,7 +29,9 @@ impl Engine {
             let clients = &self.clients;
             let left = |pending: &Pending| {
                 let client = pending.client.map(|client| clients.get(client));
-                client.is_some_and(|client| !client.is_some_and(|there| matches!(there.state, State::Shared(_))))
+                client.is_some_and(|client| {
+                    !client.is_some_and(|there| matches!(there.state, State::Shared(_)))
+                })
             };
             let ids: Vec<u64> =
                 shared.ids.iter().filter(|(_, pending)| left(pending)).map(|(id, _)| id).collect();

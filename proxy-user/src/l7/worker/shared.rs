@@ -151,6 +151,7 @@ impl Engine {
     }
 
     /// Sends a request to an endpoint, or to another where no connection can be made, within its tries.
+    #[inline]
     pub(super) fn send_somewhere(
         &mut self,
         to: Key,
@@ -191,6 +192,7 @@ impl Engine {
     }
 
     /// Sends a request on a connection to an endpoint.
+    #[inline]
     fn send_shared(
         &mut self,
         endpoint_key: Key,
@@ -199,11 +201,10 @@ impl Engine {
     ) -> Result<(), Box<Unsent>> {
         let local = |pending, reason| Err(Box::new(Unsent { pending, why: Why::Local(reason) }));
         let Some(client_key) = pending.client else { return local(pending, LocalReason::Internal) };
-        let key =
-            match self.shared_upstream(client_key, endpoint_key, request.codec, request.head.variant) {
-                Ok(key) => key,
-                Err(why) => return Err(Box::new(Unsent { pending, why })),
-            };
+        let key = match self.shared_upstream(client_key, endpoint_key, request.codec, request.head.variant) {
+            Ok(key) => key,
+            Err(why) => return Err(Box::new(Unsent { pending, why })),
+        };
         let (Some(upstream), Some(client), Some(service)) = (
             self.upstreams.get_mut(key),
             self.clients.get_mut(client_key),

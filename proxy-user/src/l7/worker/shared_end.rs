@@ -137,7 +137,8 @@ impl Engine {
             return;
         }
         let addr = self.endpoints.get(endpoint).map(|endpoint| endpoint.addr);
-        self.count_over(pending, reason.http_status(), Some(reason), addr);
+        let ended = self.ended(pending, reason.http_status(), Some(reason), addr);
+        self.count_over(pending, &ended, Outcome::new(ended.status, ended.micros));
         self.answer_instead(pending, reason);
     }
 
@@ -159,36 +160,38 @@ impl Engine {
         if pending.client.is_none() {
             return;
         }
-        let outcome = Outcome::new(status, self.now.saturating_sub(pending.started));
-        let addr = self.endpoints.get_mut(endpoint).map(|endpoint| {
+        let mut ended = self.ended(pending, status, reason, None);
+        let outcome = Outcome::new(status, ended.micros);
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.active = endpoint.active.saturating_sub(1);
             endpoint.answers.note(outcome);
-            endpoint.addr
-        });
-        self.count_over(pending, status, reason, addr);
+            ended.endpoint = Some(endpoint.addr);
+        }
+        self.count_over(pending, &ended, outcome);
     }
 
-    fn count_over(
-        &mut self,
-        pending: &Pending,
+    fn ended<'a>(
+        &self,
+        pending: &'a Pending,
         status: u16,
         reason: Option<LocalReason>,
         endpoint: Option<SocketAddr>,
-    ) {
+    ) -> Ended<'a> {
         let micros = self.now.saturating_sub(pending.started);
-        let outcome = Outcome::new(status, micros);
+        Ended { status, reason, route: &pending.taken.name, endpoint, micros, tries: pending.tries }
+    }
+
+    fn count_over(&mut self, pending: &Pending, ended: &Ended<'_>, outcome: Outcome) {
         pending.taken.counters.answers.note(outcome);
         if let Some(service) = self.directory.all.get_mut(pending.service) {
             service.counters.requests_active = service.counters.requests_active.saturating_sub(1);
             service.counters.answers.note(outcome);
-            if let Some(reason) = reason {
+            if let Some(reason) = ended.reason {
                 service.counters.local(reason);
             }
         }
         if let Some(line) = &pending.log {
-            let route = &pending.taken.name;
-            let ended = Ended { status, reason, route, endpoint, micros, tries: pending.tries };
-            self.log.extend_from_slice(&line.end(&ended));
+            self.log.extend_from_slice(&line.end(ended));
         }
     }
 

@@ -1,7 +1,8 @@
 //! A frame to a neutral head.
 
 use super::super::{
-    Body, Decoded, Head, IdPlace, Keys, Kind, Limits, LocalReason, Refusal, Session, Side, Span, Status, Timeout,
+    Body, Decoded, Head, IdPlace, Keys, Kind, Limits, LocalReason, Refusal, Session, Side, Span, Status,
+    Timeout,
 };
 use super::{Notes, known, refusal, status, variant_of};
 use crate::wire::bolt::{self, BoltError, Frame, FrameLimits, Headers, Parsed, command};

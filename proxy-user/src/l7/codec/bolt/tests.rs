@@ -200,7 +200,11 @@ fn refusals_say_if_the_connection_can_go_on() {
     assert_eq!((refused.reason, refused.skip), (LocalReason::TooLarge, long.len() as u64));
     let huge = frame(Version::V1, Kind::OneWay { timeout: 1 }, command::REQUEST, &[], &[0; 200]);
     let refused = Bolt.decode(&mut small, &huge[..22]).unwrap_err();
-    assert_eq!((refused.reason, refused.skip), (LocalReason::TooLarge, huge.len() as u64), "it is passed over");
+    assert_eq!(
+        (refused.reason, refused.skip),
+        (LocalReason::TooLarge, huge.len() as u64),
+        "it is passed over"
+    );
     assert!(refused.asked.is_some(), "and answered, where it asks for that");
     let limits = Limits { body: 99, ..Limits::default() };
     let mut short = Session::new(Side::Client, limits);
