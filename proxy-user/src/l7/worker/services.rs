@@ -152,6 +152,8 @@ impl Engine {
                 Some(key) => self.change_service(key, plan, hosts),
                 None => self.new_service(name, plan, hosts, first),
             }
+            // Many services take their time.
+            self.show_life();
         }
         let gone: Vec<Key> = self
             .directory
