@@ -161,7 +161,7 @@ fn admit(answer: &mut L7Answer, service: &Service, list: &Access, asking: &Askin
             "header {} of a trusted peer is missing or says no address",
             list.header.as_deref().unwrap_or_default()
         ),
-        (Some(client), Some(place)) => format!("rule {} has {client}", place + 1),
+        (Some(client), Some(place)) => format!("{} has {client}", words::rule(list, place)),
         (Some(client), None) => format!("no rule has {client}, the default decides"),
     };
     answer.access = Some(format!("{what}: {by}"));

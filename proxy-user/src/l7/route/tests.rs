@@ -62,7 +62,7 @@ fn what_trusted_hops_say_is_read_from_the_end_and_garbage_is_denied() {
             header: Some("X-Client".into()),
             hops,
             rules: vec![rule(true, &["192.0.2.0/24"])],
-            default_deny: false,
+            ..Access::default()
         };
         let access = AccessList::compile(&access);
         let request = format!("GET / HTTP/1.1\r\nHost: h\r\nx-client: {value}\r\n\r\n");
