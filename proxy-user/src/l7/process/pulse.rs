@@ -81,4 +81,22 @@ mod tests {
         pulse.stops().await;
         assert!(begun.elapsed() >= second * (PATIENCE - 1), "{:?}", begun.elapsed());
     }
+
+    #[tokio::test]
+    async fn who_is_traced_is_waited_for() {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = std::process::Command::new("sleep");
+        // SAFETY: ptrace is a system call and allocates nothing, which is what may run between fork and exec.
+        unsafe { command.pre_exec(|| Ok(drop(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)))) };
+        let mut traced = command.arg("60").spawn().unwrap();
+        let silent = |pid: u32| async move {
+            let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+            let mut pulse = Pulse::every(Duration::from_millis(5), pid);
+            tokio::time::timeout(Duration::from_millis(500), pulse.stops()).await.is_ok()
+        };
+        assert!(!silent(traced.id()).await, "a debugger has it");
+        assert!(silent(std::process::id()).await);
+        traced.kill().unwrap();
+        traced.wait().unwrap();
+    }
 }
