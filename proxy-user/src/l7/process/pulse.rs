@@ -87,8 +87,10 @@ mod tests {
         use std::os::unix::process::CommandExt as _;
         let mut command = std::process::Command::new("sleep");
         // SAFETY: ptrace is a system call and allocates nothing, which is what may run between fork and exec.
-        unsafe { command.pre_exec(|| Ok(drop(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)))) };
-        let mut traced = command.arg("60").spawn().unwrap();
+        let traced = unsafe {
+            command.pre_exec(|| Ok(nix::errno::Errno::result(libc::ptrace(libc::PTRACE_TRACEME)).map(drop)?))
+        };
+        let mut traced = traced.arg("60").spawn().unwrap();
         let silent = |pid: u32| async move {
             let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
             let mut pulse = Pulse::every(Duration::from_millis(5), pid);
