@@ -9,7 +9,7 @@ use super::exchange::{Decision, client_note, ends_on_route};
 use super::poll::Token;
 use super::slab::Key;
 use crate::l7::codec::{Asked, Codec, Decoded, Edits, Head, Kind, LocalReason, Refusal, Reply};
-use crate::l7::route::{Asking, Does, access};
+use crate::l7::route::{Asking, Does};
 use crate::l7::stats::Outcome;
 
 /// A request on its way to an endpoint.
@@ -78,15 +78,13 @@ impl Engine {
         need: usize,
     ) -> Step {
         let Some(client) = self.clients.get(key) else { return Step::Wait };
-        let rules = self.directory.all.get(client.service).map(|service| &service.plan.rules);
-        let Some((rules, list)) = rules.and_then(|rules| Some((rules, rules.access.as_ref()?))) else {
-            return Step::Need(need);
-        };
+        let Some(service) = self.directory.all.get(client.service) else { return Step::Need(need) };
+        let Some(list) = &service.access else { return Step::Need(need) };
         let Some(head) = head.or_else(|| codec.0.glimpse(&client.session, bytes)) else {
             return Step::Need(need);
         };
         let asking = Asking { codec: codec.0, head: &head, message: bytes, peer: client.peer.ip() };
-        if access::allows(list, &rules.trusted, &asking) {
+        if list.allows(&service.trusted, &asking) {
             return Step::Need(need);
         }
         let denied = Refusal::fatal(LocalReason::Denied, "a list denies its source");
@@ -226,7 +224,7 @@ impl Engine {
             Ok(id) => id,
             Err(pending) => return local(pending, LocalReason::Overloaded),
         };
-        let note = if request.fresh { client_note(&service.plan, client.peer.ip()) } else { None };
+        let note = if request.fresh { client_note(service, client.peer.ip()) } else { None };
         let changes = if request.fresh { taken.request_headers.as_slice() } else { &[] };
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();
