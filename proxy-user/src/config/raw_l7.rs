@@ -151,7 +151,7 @@ pub(super) struct RawL7Limits {
     /// Requests that wait for a connection to a backend.
     #[schemars(range(min = 1, max = u32::MAX), extend("default" = 1_024))]
     pub(super) pending: Option<At<i64>>,
-    /// Bytes of a request's body. Left out: no bound for HTTP, 8 MiB of frame for Bolt.
+    /// Bytes of a request's body. Left out: no bound for HTTP, 1 MiB for Bolt.
     #[schemars(range(min = 0, max = i64::MAX))]
     pub(super) body_bytes: Option<At<i64>>,
 }

@@ -230,7 +230,7 @@ impl Engine {
             log: None,
         };
         let id = shared.ids.insert(copy).ok()?;
-        let note = client_note(&service.plan, client.peer.ip());
+        let note = client_note(service, client.peer.ip());
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();
         let forwarded = crate::l7::route::with_edits(&taken.request_headers, |headers| {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::connection::{Protocol, State};
+use super::connection::Protocol;
 use super::counters::Counters;
 use super::engine::Engine;
 use super::held;
@@ -13,7 +13,8 @@ use super::slab::{Key, Slab};
 use super::timers::NEVER;
 use crate::l7::codec::{self, Codec, Limits as CodecLimits, PoolMode};
 use crate::l7::pool::{Budget, Chooser, Endpoint, micros};
-use crate::l7::route::{Taken, VirtualHosts};
+use crate::l7::route::access::AccessList;
+use crate::l7::route::{Ranges, Taken, VirtualHosts};
 use crate::l7::snapshot::{self, EndpointState, Snapshot};
 
 /// One service.
@@ -23,6 +24,10 @@ pub(super) struct Service {
     /// As the snapshot has it.
     pub(super) plan: snapshot::Service,
     hosts_plan: Vec<snapshot::VirtualHost>,
+    /// Who may ask.
+    pub(super) access: Option<AccessList>,
+    /// Peers that are believed.
+    pub(super) trusted: Ranges,
     pub(super) codec: Protocol,
     /// To be detected among; empty: it is `codec`.
     pub(super) candidates: Vec<Protocol>,
@@ -51,7 +56,7 @@ impl Service {
     }
 
     /// Whether a connection of this protocol may be one of its own.
-    fn speaks(&self, codec: Protocol) -> bool {
+    pub(super) fn speaks(&self, codec: Protocol) -> bool {
         let all = std::iter::once(&self.codec).chain(&self.candidates);
         all.into_iter().any(|one| one.0.name() == codec.0.name())
     }
@@ -135,7 +140,7 @@ const PENDING: u32 = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     pub(super) all: Slab<Service>,
-    by_name: HashMap<Rc<str>, Key>,
+    pub(super) by_name: HashMap<Rc<str>, Key>,
     by_address: HashMap<SocketAddr, Key>,
 }
 
@@ -165,6 +170,8 @@ impl Engine {
                 Some(key) => self.change_service(key, plan, hosts),
                 None => self.new_service(name, plan, hosts, first),
             }
+            // Many services take their time.
+            self.show_life();
         }
         let gone: Vec<Key> = self
             .directory
@@ -185,10 +192,7 @@ impl Engine {
             .collect();
         self.rehome();
         for key in gone {
-            self.close_idle_clients(Some(key));
-            for client in self.clients_of(key) {
-                self.wind_down(client);
-            }
+            self.send_away(key);
         }
         self.forget_services();
         let longest = self.directory.all.iter().filter_map(|(_, service)| service.longest_kept()).max();
@@ -215,6 +219,8 @@ impl Engine {
             candidates: plan.rules.detect.iter().map(|codec| protocol(codec)).collect(),
             hosts: (!hosts.is_empty()).then(|| VirtualHosts::compile(hosts)),
             hosts_plan: hosts.to_vec(),
+            access: plan.rules.access.as_ref().map(AccessList::compile),
+            trusted: Ranges::of(&plan.rules.trusted),
             itself: Rc::new(Taken::to_itself()),
             counters: Counters::default(),
             budget: Budget::default(),
@@ -246,6 +252,11 @@ impl Engine {
         service.codec = protocol(&plan.codec);
         service.candidates = plan.rules.detect.iter().map(|codec| protocol(codec)).collect();
         service.bounds = Bounds::of(plan, workers);
+        // Endpoints change often, long lists seldom.
+        if service.plan.rules.access != plan.rules.access {
+            service.access = plan.rules.access.as_ref().map(AccessList::compile);
+        }
+        service.trusted = Ranges::of(&plan.rules.trusted);
         service.plan = plan.clone();
         let before = service.chooser.members().to_vec();
         let known: HashMap<SocketAddr, Key> =
@@ -274,89 +285,8 @@ impl Engine {
         }
     }
 
-    /// A service has left the snapshot: it is kept for its connections, without endpoints.
-    fn end_service(&mut self, key: Key) {
-        let Some(service) = self.directory.all.get_mut(key) else { return };
-        if service.gone {
-            return;
-        }
-        service.gone = true;
-        service.plan.endpoints.clear();
-        self.directory.by_name.remove(&service.name);
-        let members = service.chooser.members().to_vec();
-        service.chooser = Chooser::new(&service.plan.rules, Vec::new(), &self.endpoints, 0);
-        for endpoint in members {
-            self.end_endpoint(endpoint);
-        }
-    }
-
-    /// A service that has left is there again, before its last connection has ended: they are its own again.
-    fn revive(&mut self, name: &str) -> Option<Key> {
-        let (key, _) =
-            self.directory.all.iter().find(|(_, service)| service.gone && *service.name == *name)?;
-        let service = self.directory.all.get_mut(key)?;
-        service.gone = false;
-        self.directory.by_name.insert(Rc::clone(&service.name), key);
-        for client in self.clients_of(key) {
-            self.goes_on(client);
-        }
-        Some(key)
-    }
-
-    /// Connections of services that have left go on with the service that has their address now, if it speaks their protocol.
-    /// One with a request of HTTP/1 ends with its answer.
-    fn rehome(&mut self) {
-        if !self.directory.all.iter().any(|(_, service)| service.gone && service.counters.active > 0) {
-            return;
-        }
-        for key in self.clients.keys() {
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            let (State::Idle | State::Shared(_), Some(codec)) = (&client.state, client.codec) else {
-                continue;
-            };
-            let Some(to) = self.directory.at(client.local) else { continue };
-            let gone = self.directory.all.get(client.service).is_none_or(|service| service.gone);
-            let Some(next) = self.directory.all.get_mut(to).filter(|next| gone && next.speaks(codec)) else {
-                continue;
-            };
-            next.counters.active += 1;
-            client.session.limits = next.bounds.codec;
-            let before = std::mem::replace(&mut client.service, to);
-            if let Some(before) = self.directory.all.get_mut(before) {
-                before.counters.active = before.counters.active.saturating_sub(1);
-            }
-            self.goes_on(key);
-        }
-    }
-
-    /// A client that was to go need not.
-    fn goes_on(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if !client.ending || self.drain_until.is_some() {
-            return;
-        }
-        client.ending = false;
-        if !client.partial && matches!(client.state, State::Shared(_)) {
-            let patience = self.patience(key);
-            self.client_deadline(key, patience);
-        }
-    }
-
-    fn clients_of(&self, service: Key) -> Vec<Key> {
-        self.clients.iter().filter(|(_, client)| client.service == service).map(|(key, _)| key).collect()
-    }
-
-    /// Forgets services that have left, once nothing holds them.
-    pub(super) fn forget_services(&mut self) {
-        let over: Vec<Key> =
-            self.directory.all.iter().filter(|(_, service)| service.is_over()).map(|(key, _)| key).collect();
-        for key in over {
-            self.directory.all.remove(key);
-        }
-    }
-
     /// An endpoint has left: what is under way ends by itself.
-    fn end_endpoint(&mut self, key: Key) {
+    pub(super) fn end_endpoint(&mut self, key: Key) {
         let Some(endpoint) = self.endpoints.get_mut(key) else { return };
         endpoint.gone = true;
         let pending = std::mem::take(&mut endpoint.pending);

@@ -10,7 +10,7 @@ use super::log::Ended;
 use super::poll::Token;
 use super::slab::Key;
 use crate::l7::codec::{Asked, Codec, Decoded, Edits, Head, Kind, LocalReason, Refusal, Reply};
-use crate::l7::route::{Asking, Does, access};
+use crate::l7::route::{Asking, Does};
 use crate::l7::stats::Outcome;
 
 /// A request on its way to an endpoint.
@@ -79,15 +79,13 @@ impl Engine {
         need: usize,
     ) -> Step {
         let Some(client) = self.clients.get(key) else { return Step::Wait };
-        let rules = self.directory.all.get(client.service).map(|service| &service.plan.rules);
-        let Some((rules, list)) = rules.and_then(|rules| Some((rules, rules.access.as_ref()?))) else {
-            return Step::Need(need);
-        };
+        let Some(service) = self.directory.all.get(client.service) else { return Step::Need(need) };
+        let Some(list) = &service.access else { return Step::Need(need) };
         let Some(head) = head.or_else(|| codec.0.glimpse(&client.session, bytes)) else {
             return Step::Need(need);
         };
         let asking = Asking { codec: codec.0, head: &head, message: bytes, peer: client.peer.ip() };
-        if access::allows(list, &rules.trusted, &asking) {
+        if list.allows(&service.trusted, &asking) {
             return Step::Need(need);
         }
         let denied = Refusal::fatal(LocalReason::Denied, "a list denies its source");
@@ -157,6 +155,7 @@ impl Engine {
     }
 
     /// Sends a request to an endpoint, or to another where no connection can be made, within its tries.
+    #[inline]
     pub(super) fn send_somewhere(
         &mut self,
         to: Key,
@@ -197,6 +196,7 @@ impl Engine {
     }
 
     /// Sends a request on a connection to an endpoint.
+    #[inline]
     fn send_shared(
         &mut self,
         endpoint_key: Key,
@@ -230,7 +230,7 @@ impl Engine {
             Ok(id) => id,
             Err(pending) => return local(pending, LocalReason::Overloaded),
         };
-        let note = if request.fresh { client_note(&service.plan, client.peer.ip()) } else { None };
+        let note = if request.fresh { client_note(service, client.peer.ip()) } else { None };
         let changes = if request.fresh { taken.request_headers.as_slice() } else { &[] };
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();

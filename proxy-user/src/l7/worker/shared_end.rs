@@ -147,8 +147,9 @@ impl Engine {
         }
         let addr = self.endpoints.get(endpoint).map(|endpoint| endpoint.addr);
         let down = self.answer_instead(pending, reason);
-        let bytes = (request.message.len() as u64, down);
-        self.count_over(pending, reason.http_status(), Some(reason), addr, bytes);
+        let mut ended = self.ended(pending, reason.http_status(), Some(reason), addr);
+        (ended.up, ended.down) = (request.message.len() as u64, down);
+        self.count_over(pending, &ended, Outcome::new(ended.status, ended.micros));
     }
 
     /// Answers a request in its endpoint's stead. How many bytes that took.
@@ -172,38 +173,40 @@ impl Engine {
         if pending.client.is_none() {
             return;
         }
-        let outcome = Outcome::new(status, self.now.saturating_sub(pending.started));
-        let addr = self.endpoints.get_mut(endpoint).map(|endpoint| {
+        let mut ended = self.ended(pending, status, reason, None);
+        let outcome = Outcome::new(status, ended.micros);
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.active = endpoint.active.saturating_sub(1);
             endpoint.answers.note(outcome);
-            endpoint.addr
-        });
-        self.count_over(pending, status, reason, addr, (u64::from(pending.len), down));
+            ended.endpoint = Some(endpoint.addr);
+        }
+        (ended.up, ended.down) = (u64::from(pending.len), down);
+        self.count_over(pending, &ended, outcome);
     }
 
-    fn count_over(
-        &mut self,
-        pending: &Pending,
+    fn ended<'a>(
+        &self,
+        pending: &'a Pending,
         status: u16,
         reason: Option<LocalReason>,
         endpoint: Option<SocketAddr>,
-        (up, down): (u64, u64),
-    ) {
+    ) -> Ended<'a> {
         let micros = self.now.saturating_sub(pending.started);
-        let outcome = Outcome::new(status, micros);
+        let (route, tries) = (&*pending.taken.name, pending.tries);
+        Ended { status, reason, route, endpoint, micros, tries, ..Ended::default() }
+    }
+
+    fn count_over(&mut self, pending: &Pending, ended: &Ended<'_>, outcome: Outcome) {
         pending.taken.counters.answers.note(outcome);
         if let Some(service) = self.directory.all.get_mut(pending.service) {
             service.counters.requests_active = service.counters.requests_active.saturating_sub(1);
             service.counters.answers.note(outcome);
-            if let Some(reason) = reason {
+            if let Some(reason) = ended.reason {
                 service.counters.local(reason);
             }
         }
         if let Some(line) = &pending.log {
-            let route = &pending.taken.name;
-            let tries = pending.tries;
-            let ended = Ended { status, reason, route, endpoint, micros, tries, up, down };
-            self.journal.note(Some(line), &ended);
+            self.journal.note(Some(line), ended);
         }
     }
 

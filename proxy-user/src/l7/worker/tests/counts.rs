@@ -64,7 +64,7 @@ fn routes(snapshot: &mut Snapshot) {
     snapshot.services.insert("nobody".into(), service(vip(2), &codec, &[unreachable()]));
     let deny = AccessRule { deny: true, sources: vec!["192.0.2.66/32".parse().unwrap()] };
     web(snapshot).rules.access =
-        Some(Access { header: Some("client".into()), hops: 1, rules: vec![deny], default_deny: false });
+        Some(Access { header: Some("client".into()), rules: vec![deny], ..Access::default() });
     web(snapshot).rules.trusted = vec!["127.0.0.0/8".parse().unwrap()];
 }
 
