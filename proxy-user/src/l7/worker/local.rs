@@ -10,7 +10,7 @@ use super::log::{Ended, Line, Who};
 use super::services::Service;
 use super::slab::Key;
 use crate::l7::codec::{Asked, Codec, Head, LocalReason, Refusal, Reply, ReplyEnd};
-use crate::l7::route::{Asking, access};
+use crate::l7::route::Asking;
 
 impl Engine {
     /// The line of the access log for this request, if it is one that is logged.
@@ -36,11 +36,8 @@ impl Engine {
         asking: &Asking<'_>,
     ) -> Option<Box<Line>> {
         let service = self.directory.all.get(service)?;
-        let rules = &service.plan.rules;
-        let client = rules
-            .access
-            .as_ref()
-            .map_or(Some(asking.peer), |list| access::client(list, &rules.trusted, asking));
+        let client =
+            service.access.as_ref().map_or(Some(asking.peer), |list| list.client(&service.trusted, asking));
         let who = Who { service: &service.name, protocol: asking.codec.name(), peer, client };
         Some(Line::of_request(&who, asking.head, asking.message))
     }

@@ -15,7 +15,6 @@ use super::slab::Key;
 use super::splice::Bulk;
 use crate::l7::codec::LocalReason;
 use crate::l7::pool::Verdict;
-use crate::l7::route::access;
 use crate::l7::snapshot::ClientAddress;
 
 /// Endpoints tried for one connection.
@@ -31,8 +30,7 @@ impl Engine {
         let account = Account { started, status: 0, taken, up: 0, down: 0, log };
         service.counters.requests += 1;
         service.counters.tunnels += 1;
-        let denied =
-            service.plan.rules.access.as_ref().is_some_and(|list| !access::allows_address(list, peer));
+        let denied = service.access.as_ref().is_some_and(|list| !list.allows_address(peer));
         if denied {
             service.counters.local(LocalReason::Denied);
             self.close_account(service_key, &account, None, 0, Some(LocalReason::Denied));
