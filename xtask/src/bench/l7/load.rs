@@ -134,6 +134,7 @@ impl Load {
         let mut outcome = Outcome::default();
         let mut meant = 0_u64;
         let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
+        let mut asked = Vec::new();
         if rate.is_none() {
             for number in 0..self.active {
                 let missing = self.sockets.get(number).map_or(0, |s| self.shape.depth - s.under_way.len());
@@ -155,7 +156,11 @@ impl Load {
                     let Some(free) = self.free() else { break };
                     meant += 1;
                     self.ask(free, at);
-                    self.flush(free)?;
+                    asked.push(free);
+                }
+                // Each socket once, or this side is the slow one.
+                for number in asked.drain(..) {
+                    self.flush(number)?;
                 }
             }
             events.clear();
