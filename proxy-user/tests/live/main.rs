@@ -18,11 +18,15 @@ mod l7;
 #[cfg(test)]
 mod l7_bed;
 #[cfg(test)]
+mod l7_churn;
+#[cfg(test)]
 mod l7_config;
 #[cfg(test)]
 mod l7_peers;
 #[cfg(test)]
 mod l7_seen;
+#[cfg(test)]
+mod l7_two;
 #[cfg(test)]
 mod links;
 #[cfg(test)]

@@ -10,8 +10,8 @@ mod status;
 mod tests;
 
 use super::{
-    Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply, ReplyEnd,
-    Session,
+    Abilities, Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply,
+    ReplyEnd, Session,
 };
 use crate::wire::bolt::{self, Headers, Kind, Version, command};
 
@@ -26,6 +26,10 @@ impl Codec for Bolt {
 
     fn pool(&self) -> PoolMode {
         PoolMode::Multiplex
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { rpc: true, headers: true, goaway: true, ..Abilities::default() }
     }
 
     fn id_bits(&self) -> u32 {
@@ -60,6 +64,26 @@ impl Codec for Bolt {
                 return;
             }
         }
+    }
+
+    /// All of exactly that name: MOSN uses the first of them, Java the last.
+    fn values<'a>(
+        &self,
+        message: &'a [u8],
+        head: &Head,
+        name: &[u8],
+        each: &mut dyn FnMut(&'a [u8]) -> bool,
+    ) {
+        let pairs = Headers::new(head.headers.of(message)).map_while(Result::ok);
+        for (_, value) in pairs.filter(|(found, _)| *found == name) {
+            if !each(value) {
+                return;
+            }
+        }
+    }
+
+    fn is_name(&self, name: &[u8], other: &[u8]) -> bool {
+        name == other
     }
 
     fn patch_id(&self, message: &mut [u8], head: &Head, id: u64) {

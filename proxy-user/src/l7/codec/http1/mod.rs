@@ -17,8 +17,8 @@ mod target;
 mod tests;
 
 use super::{
-    Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply, ReplyEnd,
-    Session, Side,
+    Abilities, Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply,
+    ReplyEnd, Session, Side,
 };
 
 /// HTTP/1.
@@ -35,6 +35,10 @@ impl Codec for Http1 {
 
     fn pool(&self) -> PoolMode {
         PoolMode::PingPong
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { http: true, headers: true, ..Abilities::default() }
     }
 
     fn id_bits(&self) -> u32 {
@@ -80,6 +84,25 @@ impl Codec for Http1 {
                 return;
             }
         }
+    }
+
+    /// In any case, and with `_` for `-`: to a CGI these are one.
+    fn values<'a>(
+        &self,
+        message: &'a [u8],
+        head: &Head,
+        name: &[u8],
+        each: &mut dyn FnMut(&'a [u8]) -> bool,
+    ) {
+        for line in lines::Lines::of(message, head).filter(|line| lines::same(line.name, name)) {
+            if !each(line.value) {
+                return;
+            }
+        }
+    }
+
+    fn is_name(&self, name: &[u8], other: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(other)
     }
 
     fn patch_id(&self, _message: &mut [u8], _head: &Head, _id: u64) {}

@@ -1,8 +1,8 @@
 //! The opaque codec: bytes without messages, one upstream connection for each of a client.
 
 use super::{
-    Asked, Body, Codec, Decoded, Detect, Edits, Forwarded, Head, Keys, Kind, PoolMode, Refusal, Reply,
-    ReplyEnd, Session, Side, Span, Status, Timeout,
+    Abilities, Asked, Body, Codec, Decoded, Detect, Edits, Forwarded, Head, Keys, Kind, PoolMode, Refusal,
+    Reply, ReplyEnd, Session, Side, Span, Status, Timeout,
 };
 
 /// Opaque TCP.
@@ -11,11 +11,15 @@ pub struct Tcp;
 
 impl Codec for Tcp {
     fn name(&self) -> &'static str {
-        "tcp"
+        super::FALLBACK
     }
 
     fn pool(&self) -> PoolMode {
         PoolMode::OneToOne
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { proxy: true, ..Abilities::default() }
     }
 
     fn id_bits(&self) -> u32 {
@@ -59,6 +63,19 @@ impl Codec for Tcp {
         _head: &Head,
         _each: &mut dyn FnMut(&'a [u8], &'a [u8]) -> bool,
     ) {
+    }
+
+    fn values<'a>(
+        &self,
+        _message: &'a [u8],
+        _head: &Head,
+        _name: &[u8],
+        _each: &mut dyn FnMut(&'a [u8]) -> bool,
+    ) {
+    }
+
+    fn is_name(&self, _name: &[u8], _other: &[u8]) -> bool {
+        false
     }
 
     fn patch_id(&self, _message: &mut [u8], _head: &Head, _id: u64) {}
