@@ -1,14 +1,17 @@
 //! Rows of the store: JSON values, so that fields can be added, and prefixes as keys of a fixed length that sort well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::catalog::{
     ApiBackend, ApiService, Override, ServiceDefinition, backend_text, parse_backend, parse_vip, vip_text,
 };
+use crate::config::read_l7_json;
 use crate::model::{Announce, Forward, UnknownPort};
 
 /// A row that cannot be read.
@@ -63,6 +66,9 @@ struct ServiceRow {
     overrides: Vec<(String, Override)>,
     #[serde(default, skip_serializing_if = "is_false")]
     withdrawn: bool,
+    /// L7 settings as they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l7: Option<Value>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -91,10 +97,11 @@ pub(super) fn service_row(service: &ApiService) -> Result<Vec<u8>, BadRow> {
         backends: service.backends.iter().map(|(addr, own)| (backend_text(addr), *own)).collect(),
         overrides: service.overrides.iter().map(|(addr, over)| (backend_text(addr), *over)).collect(),
         withdrawn: service.withdrawn,
+        l7: service.l7.as_ref().map(|l7| Value::Object((*l7.written).clone())),
     })
 }
 
-pub(super) fn service(bytes: &[u8]) -> Result<ApiService, BadRow> {
+pub(super) fn service(name: &str, bytes: &[u8]) -> Result<ApiService, BadRow> {
     let row: ServiceRow = decode(bytes)?;
     let bad = |error: crate::catalog::Refusal| BadRow(error.detail);
     let definition = match row.definition {
@@ -107,7 +114,10 @@ pub(super) fn service(bytes: &[u8]) -> Result<ApiService, BadRow> {
         }),
         None => None,
     };
-    let mut service = ApiService { definition, withdrawn: row.withdrawn, ..ApiService::default() };
+    let l7 = row.l7.map(|written| read_l7_json(name, &written)).transpose();
+    let l7 = l7.map_err(|refused| BadRow(format!("the L7 settings of service {name}: {refused}")))?;
+    let l7 = l7.map(|read| Arc::new(read.l7));
+    let mut service = ApiService { definition, withdrawn: row.withdrawn, l7, ..ApiService::default() };
     for (addr, own) in row.backends {
         service.backends.insert(parse_backend(&addr).map_err(bad)?, own);
     }

@@ -24,6 +24,13 @@ fn sample() -> ApiState {
         unknown_port: Default::default(),
         syn_budget: 5,
     };
+    let shop = ServiceDefinition {
+        vip: parse_vip("tcp/198.51.100.20:80").unwrap(),
+        forward: crate::model::Forward::L7,
+        ..definition
+    };
+    let routes = "codec = \"http1\"\n[[route]]\nmethods = [\"GET\"]\n";
+    let l7 = Some(Arc::new(crate::config::read_l7_toml("shop", "x", routes).unwrap().l7));
     let backends = [(dns, NewBackend::default())].into();
     let entries = vec![entry("192.0.2.0/24", end), entry("2001:db8::/32", None)];
     let over = NewBackend { weight: Some(1), state: Some(crate::model::AdminState::Drain) };
@@ -37,7 +44,8 @@ fn sample() -> ApiState {
             entries: entries.clone(),
         },
         Change::PutList { list: "file".into(), order: None, action: None, scope: None, entries },
-        Change::PutService { service: "dns".into(), definition, backends },
+        Change::PutService { service: "dns".into(), definition, backends, l7: None },
+        Change::PutService { service: "shop".into(), definition: shop, backends: Default::default(), l7 },
         Change::SetBackend { service: "web".into(), backend: web, new: over },
     ] {
         api = api.change(&base(), change, Timestamp::now()).unwrap().api;
@@ -118,6 +126,13 @@ fn another_format_and_a_foreign_database_are_named() {
     write.commit().unwrap();
     drop(store);
     assert!(matches!(open(&path), Err(StoreError::Format { found: 99, .. })));
+}
+
+#[test]
+fn l7_settings_that_this_version_does_not_take_refuse_the_start_and_say_why() {
+    let row = r#"{"definition":null,"backends":[],"overrides":[],"l7":{"codec":"http9"}}"#;
+    let error = rows::service("shop", row.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("L7 settings of service shop: /codec: `http9`"), "{error}");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 mod view;
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::failure::Failure;
+use super::l7_settings;
 use super::output::Output;
 use super::rates::Readings;
 use super::reach::{Daemon, report};
@@ -56,9 +59,18 @@ pub struct AddArgs {
     /// NAT flows that may wait for their handshake at once
     #[arg(long, value_name = "N")]
     pub syn_budget: Option<u32>,
-    /// Replace the service if there is one of this name
+    /// Protocol of an `l7` service: http1, bolt, tcp; repeated: looked for in a connection's first bytes, in this order
+    #[arg(long = "codec", value_name = "CODEC")]
+    pub codecs: Vec<String>,
+    /// File with codec, settings, hosts and routes of an `l7` service, as `weir l7 set` takes it; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub l7: Option<PathBuf>,
+    /// Replace the service if there is one of this name; L7 settings that are not given stay
     #[arg(long)]
     pub replace: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The name of a service.
@@ -135,7 +147,8 @@ pub fn service(command: ServiceCommand, global: &Global, output: &Output) -> Res
 }
 
 fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<(), Failure> {
-    let put = put_of(args)?;
+    let mut put = put_of(args)?;
+    settings_of(args, &mut put, output)?;
     let daemon = Daemon::reach(global)?;
     let options = daemon.options();
     let found = daemon.look(Code::UnknownService, daemon.client.service(&args.name))?;
@@ -158,9 +171,13 @@ fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<(), Failure> 
         Some(found) => options.if_match.or(found.generation),
         None => options.if_match,
     };
-    let options = ChangeOptions { if_match, ..options };
+    let options = ChangeOptions { if_match, dry_run: args.dry_run };
     let applied = daemon.ask(daemon.client.put_service(&args.name, &put, options))?;
-    let verb = if found.is_some() { "replaced" } else { "added" };
+    let verb = match (args.dry_run, found.is_some()) {
+        (true, _) => "dry run, nothing was changed:",
+        (false, true) => "replaced",
+        (false, false) => "added",
+    };
     report(&applied, &format!("{verb} {}", args.name), output)
 }
 
@@ -268,8 +285,41 @@ fn put_of(args: &AddArgs) -> Result<ServicePut, Failure> {
             UnknownPortArg::Pass => UnknownPort::Pass,
         },
         syn_budget: args.syn_budget,
+        codec: None,
+        l7: None,
+        host: None,
+        route: None,
         backends: backends.collect::<Result<_, _>>().map_err(usage)?,
     })
+}
+
+/// What `--l7` and `--codec` say.
+fn settings_of(args: &AddArgs, put: &mut ServicePut, output: &Output) -> Result<(), Failure> {
+    if args.codecs.is_empty() && args.l7.is_none() {
+        return Ok(());
+    }
+    if args.forward != ForwardArg::L7 {
+        return Err(Failure::Usage("--codec and --l7 are for --forward l7".into()));
+    }
+    if !args.codecs.is_empty() && args.l7.is_some() {
+        return Err(Failure::Usage("--l7 names the codec, too: leave --codec out".into()));
+    }
+    let mut settings = match &args.l7 {
+        Some(file) => l7_settings::read(&args.name, file, output)?,
+        None => {
+            let codec = match args.codecs.as_slice() {
+                [one] => one.as_str().into(),
+                several => several.into(),
+            };
+            l7_settings::checked(&args.name, [("codec".to_owned(), codec)].into_iter().collect())?
+        }
+    }
+    .0;
+    put.codec = settings.remove("codec");
+    put.l7 = settings.remove("l7");
+    put.host = settings.remove("host");
+    put.route = settings.remove("route");
+    Ok(())
 }
 
 /// Whether the service is just as it is asked for.
@@ -283,6 +333,9 @@ fn same(found: &ServiceDocument, put: &ServicePut) -> bool {
         && found.forward == put.forward
         && found.announce == put.announce
         && found.unknown_port == put.unknown_port
+        && (put.settings().is_none()
+            || (&found.codec, &found.l7, &found.host, &found.route)
+                == (&put.codec, &put.l7, &put.host, &put.route))
         && put.syn_budget.is_none_or(|budget| budget == found.syn_budget)
         && backends_of(have.collect()) == backends_of(want.collect())
 }
@@ -300,7 +353,10 @@ mod tests {
             announce: AnnounceArg::None,
             unknown_port: UnknownPortArg::Drop,
             syn_budget: None,
+            codecs: Vec::new(),
+            l7: None,
             replace: false,
+            dry_run: false,
         }
     }
 

@@ -239,6 +239,11 @@ mod tests {
             hold: None,
             publications: Vec::new(),
             withdrawn: false,
+            codec: None,
+            l7: None,
+            host: None,
+            route: None,
+            l7_overridden: false,
         }
     }
 
