@@ -340,8 +340,11 @@ fn l7_settings_with_a_mistake_never_reach_the_daemon() {
 
 #[test]
 fn a_service_is_added_with_its_l7_settings() {
-    let daemon =
-        Daemon::new(&[("PUT /v1/services/", 200, APPLIED), ("DELETE /v1/services/web/l7", 200, APPLIED)]);
+    let daemon = Daemon::new(&[
+        ("GET /v1/services/web ", 404, problem!(404, "unknown_service")),
+        ("PUT /v1/services/", 200, APPLIED),
+        ("DELETE /v1/services/web/l7", 200, APPLIED),
+    ]);
     let add = ["service", "add", "web", "--vip", "tcp/198.51.100.10:80", "--forward", "l7"];
     let with = |more: &[&str], input: &str| daemon.weir_with(&[&add, more].concat(), input);
     let output = with(&["--codec", "bolt", "--codec", "http1", "--dry-run"], "");

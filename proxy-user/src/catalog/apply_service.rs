@@ -35,9 +35,10 @@ impl Changed {
         }
         let old = self.api.services.remove(service);
         let known = old.as_ref().map(|old| old.backends.clone()).unwrap_or_default();
-        let kept = old.as_ref().and_then(|old| old.l7.clone()).filter(|_| definition.forward == Forward::L7);
-        let l7 = l7.or(kept).filter(|l7| **l7 != L7::default());
-        let mut part = ApiService { definition: Some(definition), l7, ..ApiService::default() };
+        let kept = old.as_ref().filter(|_| l7.is_none() && definition.forward == Forward::L7);
+        let l7_fault = kept.and_then(|old| old.l7_fault.clone());
+        let l7 = l7.filter(|l7| **l7 != L7::default()).or(kept.and_then(|old| old.l7.clone()));
+        let mut part = ApiService { definition: Some(definition), l7, l7_fault, ..ApiService::default() };
         for (backend, new) in backends {
             part.backends.insert(*backend, filled(*new, known.get(backend).copied())?);
         }
@@ -194,6 +195,7 @@ impl Changed {
         self.counts.unchanged = self.counts.unchanged.saturating_add(same);
         // What holds without the API's word needs none: it must not outlive a change of the base.
         part.l7 = l7.filter(|l7| l7 != below);
+        part.l7_fault = None;
         Ok(())
     }
 

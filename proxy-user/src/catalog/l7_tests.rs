@@ -224,3 +224,16 @@ fn a_service_that_the_file_makes_nat_is_served_so_and_the_settings_wait() {
     assert_eq!(after.desired.services["web"], fake::base().services["web"]);
     assert_eq!(after.warnings[0].code, "orphaned_l7");
 }
+
+#[test]
+fn a_destination_that_the_api_made_another_protocol_steps_back_for_a_route_of_the_file() {
+    let base = base();
+    let api = evolve(&base, &ApiState::default(), set("next", "codec = \"bolt\"\n")).unwrap().0.api;
+    let mut routed = base.clone();
+    routed.services.get_mut("web").unwrap().l7 = Some(l7(TO_NEXT));
+    let after = merged(&routed, &api).unwrap();
+    assert_eq!(after.desired, routed);
+    assert_eq!(after.warnings[0].code, "orphaned_l7");
+    assert!(after.keeps_l7_of(&merged(&base, &api).unwrap()).is_err());
+    assert!(evolve(&routed, &ApiState::default(), set("next", "codec = \"bolt\"\n")).is_err());
+}

@@ -91,13 +91,18 @@ fn join(
         };
         let before = aside.len();
         for problem in &errors {
-            let (Locus::Codec(name) | Locus::Destination(name, _) | Locus::AccessList(name, _)) = &problem.at
-            else {
-                continue;
+            // The service itself, or the destination that speaks another protocol now.
+            let service = |at: &Locus| match at {
+                Locus::Codec(name) | Locus::Destination(name, _) | Locus::AccessList(name, _) => {
+                    let part = api.services.get(name)?;
+                    (part.l7.is_some() && !aside.contains_key(name) && may_step_back(name))
+                        .then(|| name.clone())
+                }
+                _ => None,
             };
-            let of_api = api.services.get(name).is_some_and(|part| part.l7.is_some());
-            if of_api && !aside.contains_key(name) && may_step_back(name) {
-                aside.insert(name.clone(), problem.to_string());
+            let found = service(&problem.at).or_else(|| problem.other.as_ref().and_then(service));
+            if let Some(name) = found {
+                aside.insert(name, problem.to_string());
             }
         }
         if aside.len() == before {
@@ -208,7 +213,7 @@ impl Merged {
     }
 
     fn join_service(&mut self, name: &str, part: &ApiService) {
-        let unfit = part.l7.as_ref().and_then(|_| self.aside.get(name).cloned());
+        let unfit = part.l7.as_ref().and_then(|_| part.l7_fault.as_ref().or(self.aside.get(name)).cloned());
         if let Some(why) = unfit.as_ref().filter(|_| part.definition.is_some()) {
             return self.orphan_service(name, &format!("its L7 settings do not fit: {why}"));
         }

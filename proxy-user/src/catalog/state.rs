@@ -68,6 +68,9 @@ pub struct ApiService {
     pub overrides: BTreeMap<BackendAddr, Override>,
     /// How the L7 path serves it: of a service of the base, instead of what that says.
     pub l7: Option<Arc<L7>>,
+    /// Why this version of weir cannot read those that the store has; they are not in force then, and kept as they were
+    /// written.
+    pub l7_fault: Option<String>,
     /// Whether the operator has taken the VIP out of its registries.
     pub withdrawn: bool,
 }

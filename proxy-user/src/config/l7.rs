@@ -2,6 +2,7 @@
 //! Keys, schema and checks are the file's own; what services must be to each other is `semantic`'s, as for the file.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -54,7 +55,7 @@ pub fn read_l7_toml(service: &str, name: &str, text: &str) -> Result<ReadL7, L7R
     match (read, report.finish()) {
         (Some(l7), Ok(warnings)) => Ok(ReadL7 { l7, warnings }),
         (_, found) => {
-            let found = found.map_or_else(|refused| refused.all().to_vec(), |warnings| warnings);
+            let found = found.unwrap_or_else(|refused| refused.all().to_vec());
             let (document, _) = DeTable::parse_recoverable(text);
             let at = |diagnostic: Diagnostic| L7Finding {
                 pointer: diagnostic
@@ -94,6 +95,10 @@ pub fn read_l7_json(service: &str, value: &Value) -> Result<ReadL7, L7Refused> {
 /// JSON Schema of the settings: the part of the file's that is about the L7 path of a service.
 #[must_use]
 pub fn l7_schema() -> Value {
+    SCHEMA.clone()
+}
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let mut schema = schema();
     let service = schema.pointer_mut("/$defs/RawService").map(Value::take).unwrap_or_default();
     let mut settings = service;
@@ -108,7 +113,7 @@ pub fn l7_schema() -> Value {
         }
     }
     settings
-}
+});
 
 fn read(service: &str, source: &Source, report: &mut Report) -> Option<L7> {
     let (mut document, errors) = DeTable::parse_recoverable(source.text());
@@ -121,7 +126,7 @@ fn read(service: &str, source: &Source, report: &mut Report) -> Option<L7> {
         return None;
     }
     lift(document.get_mut(), source, report);
-    shape::check(&l7_schema(), &document, "the settings", source, report);
+    shape::check(&SCHEMA, &document, "the settings", source, report);
     if report.has_errors() {
         return None;
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::catalog::{
     ApiBackend, ApiService, Override, ServiceDefinition, backend_text, parse_backend, parse_vip, vip_text,
 };
 use crate::config::read_l7_json;
-use crate::model::{Announce, Forward, UnknownPort};
+use crate::model::{Announce, Forward, L7, UnknownPort};
 
 /// A row that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ struct ServiceRow {
     withdrawn: bool,
     /// L7 settings as they were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    l7: Option<Value>,
+    l7: Option<Map<String, Value>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -97,7 +97,7 @@ pub(super) fn service_row(service: &ApiService) -> Result<Vec<u8>, BadRow> {
         backends: service.backends.iter().map(|(addr, own)| (backend_text(addr), *own)).collect(),
         overrides: service.overrides.iter().map(|(addr, over)| (backend_text(addr), *over)).collect(),
         withdrawn: service.withdrawn,
-        l7: service.l7.as_ref().map(|l7| Value::Object((*l7.written).clone())),
+        l7: service.l7.as_ref().map(|l7| (*l7.written).clone()),
     })
 }
 
@@ -114,10 +114,15 @@ pub(super) fn service(name: &str, bytes: &[u8]) -> Result<ApiService, BadRow> {
         }),
         None => None,
     };
-    let l7 = row.l7.map(|written| read_l7_json(name, &written)).transpose();
-    let l7 = l7.map_err(|refused| BadRow(format!("the L7 settings of service {name}: {refused}")))?;
-    let l7 = l7.map(|read| Arc::new(read.l7));
-    let mut service = ApiService { definition, withdrawn: row.withdrawn, l7, ..ApiService::default() };
+    let mut service = ApiService { definition, withdrawn: row.withdrawn, ..ApiService::default() };
+    if let Some(written) = row.l7 {
+        // Another version may have other keys: that must not keep weir, and all that it holds, from starting.
+        let l7 = read_l7_json(name, &Value::Object(written.clone())).map(|read| read.l7);
+        service.l7_fault =
+            l7.as_ref().err().map(|refused| format!("this version of weir does not take them: {refused}"));
+        let written = Arc::new(written);
+        service.l7 = Some(Arc::new(l7.unwrap_or_else(|_| L7 { written, ..L7::default() })));
+    }
     for (addr, own) in row.backends {
         service.backends.insert(parse_backend(&addr).map_err(bad)?, own);
     }

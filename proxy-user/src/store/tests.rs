@@ -129,10 +129,27 @@ fn another_format_and_a_foreign_database_are_named() {
 }
 
 #[test]
-fn l7_settings_that_this_version_does_not_take_refuse_the_start_and_say_why() {
-    let row = r#"{"definition":null,"backends":[],"overrides":[],"l7":{"codec":"http9"}}"#;
-    let error = rows::service("shop", row.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("L7 settings of service shop: /codec: `http9`"), "{error}");
+fn l7_settings_of_another_version_are_kept_and_not_in_force() {
+    let row = br#"{"definition":{"vip":"tcp/198.51.100.20:80","forward":"l7","announce":"none","unknown_port":"drop",
+        "syn_budget":1},"backends":[],"overrides":[],"l7":{"codec":"http9"}}"#;
+    let shop = rows::service("shop", row).unwrap();
+    assert!(
+        shop.l7_fault.as_ref().is_some_and(|why| why.contains("/codec: `http9` is not a value")),
+        "{shop:?}"
+    );
+    assert_eq!(rows::service("shop", &rows::service_row(&shop).unwrap()).unwrap(), shop);
+    let api = ApiState { services: [("shop".into(), shop)].into(), ..ApiState::default() };
+    let merged = crate::catalog::merge(&base(), &api, Timestamp::now(), Default::default()).unwrap();
+    assert_eq!(merged.orphaned_services, ["shop"], "it does not serve without its rules");
+    let set = |change| api.change(&base(), change, Timestamp::now()).unwrap().api.services["shop"].clone();
+    let l7 = Some(Arc::new(crate::config::read_l7_toml("shop", "x", "codec = \"http1\"\n").unwrap().l7));
+    let mended = set(Change::SetL7 { service: "shop".into(), l7: l7.clone() });
+    assert_eq!((mended.l7, mended.l7_fault), (l7.clone(), None));
+    let definition = api.services["shop"].definition.unwrap();
+    let put =
+        |l7| Change::PutService { service: "shop".into(), definition, backends: Default::default(), l7 };
+    assert!(set(put(None)).l7_fault.is_some(), "it does not become plain TCP by being put again");
+    assert_eq!(set(put(l7)).l7_fault, None);
 }
 
 #[test]

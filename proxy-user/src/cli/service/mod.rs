@@ -5,6 +5,7 @@ mod view;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::Value;
 
 use super::failure::Failure;
 use super::l7_settings;
@@ -12,6 +13,7 @@ use super::output::Output;
 use super::rates::Readings;
 use super::reach::{Daemon, report};
 use super::registry::{hold_line, publication_line, query_line};
+use super::table::printable;
 use super::{Global, origin_word};
 use crate::config::parse;
 use crate::control::client::ChangeOptions;
@@ -239,6 +241,17 @@ fn details(service: &ServiceDocument) -> String {
         service.syn_budget,
         origin_word(service.origin)
     );
+    if let Some(codec) = &service.codec {
+        let over = if service.l7_overridden { ", set by the API over the file" } else { "" };
+        let routes = |value: &Option<Value>| value.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+        text.push_str(&printable(&format!(
+            "codec {codec}, {} routes, {} hosts with their own{over}; `weir l7 show {}` has all",
+            routes(&service.route),
+            routes(&service.host),
+            service.name
+        )));
+        text.push('\n');
+    }
     for backend in &service.backends {
         let way = |field: &Option<String>| field.clone().unwrap_or_else(|| "unknown".to_owned());
         text.push_str(&format!(

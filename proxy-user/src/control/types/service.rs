@@ -53,19 +53,15 @@ pub struct ServiceDocument {
     pub withdrawn: bool,
     /// Codec of an `l7` service, as in [`super::L7Settings`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub codec: Option<Value>,
     /// What else the L7 path does for it, as there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub l7: Option<Value>,
     /// Virtual hosts, as there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub host: Option<Value>,
     /// Routes, as there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub route: Option<Value>,
     /// Whether the API's L7 settings lie on top of what the file says; they survive a reload.
     #[serde(default)]
@@ -148,19 +144,15 @@ pub struct ServicePut {
     /// Codec of an `l7` service, as in [`super::L7Settings`]. Without this and the next three, the settings of a service
     /// that exists stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub codec: Option<Value>,
     /// What else the L7 path does for it, as there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub l7: Option<Value>,
     /// Virtual hosts, as there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub host: Option<Value>,
     /// Routes, as there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     pub route: Option<Value>,
 }
 
