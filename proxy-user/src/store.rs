@@ -94,7 +94,9 @@ impl Store {
         if !path.exists() {
             found(path, fresh)?;
         }
-        let database = Database::create(path).map_err(|error| open_error(path, error))?;
+        // Else a damaged page is found when it is read, by a panic or not at all.
+        let database = Database::builder().set_check_integrity_on_open(true).create(path);
+        let database = database.map_err(|error| open_error(path, error))?;
         let mut store = Self { database, path: path.to_owned(), identity: fresh };
         store.recognise()?;
         Ok(store)
@@ -149,7 +151,9 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn prepare(&self, old: &ApiState, new: &ApiState) -> Result<Prepared, StoreError> {
-        let write = self.database.begin_write().map_err(|error| self.failed(error))?;
+        let mut write = self.database.begin_write().map_err(|error| self.failed(error))?;
+        // Else a damaged last change would be answered with the one before it.
+        write.set_two_phase_commit(true);
         self.write_lists(&write, old, new)?;
         self.write_entries(&write, old, new)?;
         self.write_services(&write, old, new)?;
@@ -225,7 +229,8 @@ impl Store {
     }
 
     fn write_identity(&self) -> Result<(), StoreError> {
-        let write = self.database.begin_write().map_err(|error| self.failed(error))?;
+        let mut write = self.database.begin_write().map_err(|error| self.failed(error))?;
+        write.set_two_phase_commit(true);
         {
             let mut meta = write.open_table(META).map_err(|error| self.failed(error))?;
             let rows = [("format", FORMAT), ("seed", self.identity.seed), ("secret", self.identity.secret)];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::l7::codec;
 use crate::l7::snapshot::{Action, ClientAddress, Limits, Rules, Timeouts, VirtualHost};
 
 /// How the L7 path serves a service. The parts that workers take as they are have the workers' own types.
@@ -31,7 +32,7 @@ pub struct L7 {
 impl Default for L7 {
     fn default() -> Self {
         Self {
-            codec: "tcp".to_owned(),
+            codec: codec::FALLBACK.to_owned(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             client_address: ClientAddress::default(),
@@ -47,7 +48,7 @@ impl L7 {
     /// The codecs that a connection may turn out to speak.
     pub fn codecs(&self) -> impl Iterator<Item = &str> {
         let detected = self.rules.detect.iter().map(String::as_str);
-        let fallback = self.rules.fallback.then_some("tcp");
+        let fallback = self.rules.fallback.then_some(codec::FALLBACK);
         let only = self.rules.detect.is_empty().then_some(self.codec.as_str());
         detected.chain(fallback).chain(only)
     }

@@ -114,6 +114,34 @@ fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn damage_is_found_when_it_is_opened_or_harms_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (empty, full) = (ApiState::default(), sample());
+    let store = Store::open(&path, FRESH).unwrap();
+    store.prepare(&empty, &full).unwrap().commit().unwrap();
+    drop(store);
+    let good = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    // Most of the file is free space. Each place costs a few writes that wait for the disk.
+    let used: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0 || *at < 512).collect();
+    for at in used.into_iter().step_by(101) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x41;
+        std::fs::write(&path, &damaged).unwrap();
+        match open(&path).and_then(|store| Ok((store.load()?, store.identity()))) {
+            Ok(found) => assert_eq!(found, (full.clone(), FRESH), "byte {at}"),
+            Err(StoreError::Unreadable { .. } | StoreError::Format { .. }) => {
+                refused += 1;
+                assert_eq!(std::fs::read(&path).unwrap(), damaged, "left as it was, byte {at}");
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+    }
+    assert!(refused > 5, "{refused}");
+}
+
+#[test]
 fn another_format_and_a_foreign_database_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");

@@ -1,6 +1,8 @@
 //! A worker as its own process, with real clients, other proxies and hostile bytes around it.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod backend;
 #[cfg(test)]
 mod bed;

@@ -18,6 +18,8 @@ mod l7;
 #[cfg(test)]
 mod l7_bed;
 #[cfg(test)]
+mod l7_churn;
+#[cfg(test)]
 mod l7_config;
 #[cfg(test)]
 mod l7_door;

@@ -13,6 +13,7 @@ use crate::config::problem::{Code, Locus};
 use crate::config::raw::RawService;
 use crate::config::raw_l7::{RawBalance, RawClientAddress, RawL7, RawOutlier, RawPool};
 use crate::config::text_or::TextOr;
+use crate::l7::codec;
 use crate::l7::snapshot::{Balance, ClientAddress, HashBy, Outlier, Pool};
 use crate::model::{Forward, L7};
 
@@ -75,7 +76,7 @@ impl Checker<'_> {
             [one] => l7.codec.clone_from(one),
             [first, ..] => {
                 l7.codec.clone_from(first);
-                l7.rules.fallback = names.pop_if(|last| last == "tcp").is_some();
+                l7.rules.fallback = names.pop_if(|last| last == codec::FALLBACK).is_some();
                 l7.rules.detect = names;
             }
         }
@@ -118,7 +119,7 @@ impl Checker<'_> {
                 pool.and_then(|p| p.heartbeat.as_ref()).map(|at| &at.span),
                 NOT_SHARED,
             ),
-            needs(speaks.bolt, "goaway", raw.goaway.as_ref().map(|at| &at.span), NO_BOLT),
+            needs(speaks.goaway, "goaway", raw.goaway.as_ref().map(|at| &at.span), NO_BOLT),
             needs(speaks.http, "connect", raw.connect.as_ref().map(|at| &at.span), NO_HTTP),
             needs(speaks.http, "upgrade", raw.upgrade.as_ref().map(|at| &at.span), NO_HTTP),
         ];
@@ -212,7 +213,7 @@ impl Checker<'_> {
         let (able, why, made) = match form {
             RawClientAddress::None => return ClientAddress::None,
             RawClientAddress::ProxyV2 => (
-                speaks.opaque,
+                speaks.proxy,
                 "connections to backends are shared among clients; only codec `tcp` has one for each",
                 ClientAddress::ProxyV2,
             ),

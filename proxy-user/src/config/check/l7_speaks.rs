@@ -8,26 +8,29 @@ use crate::model::L7;
 pub(super) struct Speaks {
     /// Tell requests apart.
     pub(super) requests: bool,
-    /// Pass bytes on without looking at them.
-    pub(super) opaque: bool,
     /// Have requests share a connection.
     pub(super) shared: bool,
     /// HTTP: hosts, paths, redirects.
     pub(super) http: bool,
-    /// Bolt: RPC services, go-away, headers of any name.
-    pub(super) bolt: bool,
+    /// RPC services and methods.
+    pub(super) rpc: bool,
+    /// A message to say that no more requests are to come.
+    pub(super) goaway: bool,
+    /// The PROXY protocol's header in front.
+    pub(super) proxy: bool,
 }
 
 impl Speaks {
     pub(super) fn of(l7: &L7) -> Self {
         let mut all = Self::default();
         for codec in l7.codecs().filter_map(codec::by_name) {
-            let opaque = codec.pool() == PoolMode::OneToOne;
-            all.opaque |= opaque;
-            all.requests |= !opaque;
+            let has = codec.abilities();
+            all.requests |= codec.pool() != PoolMode::OneToOne;
             all.shared |= codec.pool() == PoolMode::Multiplex;
-            all.http |= codec.name() == "http1";
-            all.bolt |= codec.name() == "bolt";
+            all.http |= has.http;
+            all.rpc |= has.rpc;
+            all.goaway |= has.goaway;
+            all.proxy |= has.proxy;
         }
         all
     }

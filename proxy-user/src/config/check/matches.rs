@@ -20,7 +20,7 @@ impl Checker<'_> {
         if let Some(at) = raw.path.as_ref().filter(|_| !speaks.http) {
             self.no_effect("path", at.span.clone(), NO_HTTP);
         }
-        if let Some(at) = raw.service.as_ref().filter(|_| !speaks.bolt) {
+        if let Some(at) = raw.service.as_ref().filter(|_| !speaks.rpc) {
             let why = "no codec of this service has RPC services";
             self.no_effect("service", at.span.clone(), why);
         }
@@ -94,7 +94,7 @@ impl Checker<'_> {
     fn method(&mut self, at: &At<String>, speaks: Speaks) -> Option<String> {
         let method = &at.value;
         let token = (1..=255).contains(&method.len()) && method.bytes().all(is_token);
-        let only_http = speaks.http && !speaks.bolt;
+        let only_http = speaks.http && !speaks.rpc;
         let (message, hint) = if !token {
             (format!("`{}` is not a method", method.escape_debug()), "write a name without blanks".to_owned())
         } else if only_http && method.bytes().any(|byte| byte.is_ascii_lowercase()) {

@@ -37,6 +37,9 @@ pub use session::{Limits, Session, Side};
 /// falls back to, if its policy says so.
 pub static CODECS: [&dyn Codec; 3] = [&bolt::Bolt, &http1::Http1, &tcp::Tcp];
 
+/// The codec that a service falls back to, if its policy says so.
+pub const FALLBACK: &str = "tcp";
+
 /// Bytes that detection looks at, at most. A connection that sent as many and is still nobody's, is unknown.
 pub const DETECT_BUDGET: usize = 64;
 
@@ -47,6 +50,9 @@ pub trait Codec: Sync {
 
     /// How requests share a connection to an upstream.
     fn pool(&self) -> PoolMode;
+
+    /// What it has for routes and settings that not every protocol has.
+    fn abilities(&self) -> Abilities;
 
     /// Bits of a request id on the wire: ids handed to [`Codec::patch_id`] and [`Codec::forward`] are below
     /// 2 to this power, and the counter that makes them wraps there. 0: the protocol has no ids.
@@ -113,6 +119,21 @@ pub enum Detect {
     More,
     /// They do.
     Yes,
+}
+
+/// What a protocol has of what configuration can ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// HTTP's terms: hosts, paths, statuses, redirects, `X-Forwarded-For` and `Forwarded`.
+    pub http: bool,
+    /// RPC services and methods.
+    pub rpc: bool,
+    /// Headers that can be matched and edited, and tell the client's address.
+    pub headers: bool,
+    /// [`Codec::goaway`].
+    pub goaway: bool,
+    /// Bytes may go in front of the first of a connection: the PROXY protocol.
+    pub proxy: bool,
 }
 
 /// How requests share a connection to an upstream.

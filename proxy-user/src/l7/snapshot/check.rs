@@ -32,18 +32,19 @@ fn codecs(service: &Service) -> Result<(), String> {
 /// A way to tell the client's address that none of the service's codecs has would tell nothing.
 fn client_address(service: &Service) -> Result<(), String> {
     let rules = &service.rules;
-    let speaks = |codec: &str| match rules.detect.as_slice() {
-        [] => service.codec == codec,
-        detect => detect.iter().any(|one| one == codec) || codec == "tcp" && rules.fallback,
-    };
+    let named: &[String] =
+        if rules.detect.is_empty() { std::slice::from_ref(&service.codec) } else { &rules.detect };
+    let fallback = rules.fallback.then_some(codec::FALLBACK);
+    let codecs = named.iter().map(String::as_str).chain(fallback).filter_map(codec::by_name);
+    let speaks = |has: fn(&codec::Abilities) -> bool| codecs.clone().any(|codec| has(&codec.abilities()));
     let (what, told) = match &service.client_address {
         ClientAddress::None => return Ok(()),
-        ClientAddress::ProxyV2 => ("the PROXY protocol's header", speaks("tcp")),
-        ClientAddress::XForwardedFor => ("X-Forwarded-For", speaks("http1")),
-        ClientAddress::Forwarded => ("Forwarded", speaks("http1")),
+        ClientAddress::ProxyV2 => ("the PROXY protocol's header", speaks(|has| has.proxy)),
+        ClientAddress::XForwardedFor => ("X-Forwarded-For", speaks(|has| has.http)),
+        ClientAddress::Forwarded => ("Forwarded", speaks(|has| has.http)),
         ClientAddress::Header(name) => {
             header(name)?;
-            ("a header", speaks("http1") || speaks("bolt"))
+            ("a header", speaks(|has| has.headers))
         }
     };
     if told {

@@ -10,8 +10,8 @@ mod status;
 mod tests;
 
 use super::{
-    Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply, ReplyEnd,
-    Session,
+    Abilities, Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply,
+    ReplyEnd, Session,
 };
 use crate::wire::bolt::{self, Headers, Kind, Version, command};
 
@@ -26,6 +26,10 @@ impl Codec for Bolt {
 
     fn pool(&self) -> PoolMode {
         PoolMode::Multiplex
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { rpc: true, headers: true, goaway: true, ..Abilities::default() }
     }
 
     fn id_bits(&self) -> u32 {

@@ -17,8 +17,8 @@ mod target;
 mod tests;
 
 use super::{
-    Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply, ReplyEnd,
-    Session, Side,
+    Abilities, Asked, Codec, Decoded, Detect, Edits, Forwarded, Head, LocalReason, PoolMode, Refusal, Reply,
+    ReplyEnd, Session, Side,
 };
 
 /// HTTP/1.
@@ -35,6 +35,10 @@ impl Codec for Http1 {
 
     fn pool(&self) -> PoolMode {
         PoolMode::PingPong
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { http: true, headers: true, ..Abilities::default() }
     }
 
     fn id_bits(&self) -> u32 {

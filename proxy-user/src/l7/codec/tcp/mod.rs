@@ -1,8 +1,8 @@
 //! The opaque codec: bytes without messages, one upstream connection for each of a client.
 
 use super::{
-    Asked, Body, Codec, Decoded, Detect, Edits, Forwarded, Head, Keys, Kind, PoolMode, Refusal, Reply,
-    ReplyEnd, Session, Side, Span, Status, Timeout,
+    Abilities, Asked, Body, Codec, Decoded, Detect, Edits, Forwarded, Head, Keys, Kind, PoolMode, Refusal,
+    Reply, ReplyEnd, Session, Side, Span, Status, Timeout,
 };
 
 /// Opaque TCP.
@@ -11,11 +11,15 @@ pub struct Tcp;
 
 impl Codec for Tcp {
     fn name(&self) -> &'static str {
-        "tcp"
+        super::FALLBACK
     }
 
     fn pool(&self) -> PoolMode {
         PoolMode::OneToOne
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { proxy: true, ..Abilities::default() }
     }
 
     fn id_bits(&self) -> u32 {
