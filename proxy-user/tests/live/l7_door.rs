@@ -148,6 +148,18 @@ fn a_service_of_the_file_keeps_what_the_command_has_set_through_a_reload() {
         assert_eq!(refused.exit, 1, "{refused:?}");
         assert!(refused.err.contains("weir l7 unset shop"), "{refused:?}");
         load.goes_to(2);
+        // A start goes on without them, by what the file says, until it has the destination again.
+        daemon.crash();
+        let daemon = bed.places().start();
+        load.goes_to(1);
+        let status = daemon.json(&["status"]);
+        assert!(status["warnings"].to_string().contains("orphaned_l7"), "{status:#}");
+        bed.configure(&config(""));
+        daemon.done(&["reload"]);
+        load.goes_to(2);
+        let shown = daemon.done(&["service", "show", "shop", "--no-rates"]).out;
+        let told = "codec \"http1\", routes: 1, hosts with their own: 0, set by the API over the file";
+        assert!(shown.contains(told), "{shown}");
         let unset = daemon.done(&["l7", "unset", "shop"]);
         assert!(unset.out.contains("- route */1\n"), "{unset:?}");
         load.goes_to(1);
