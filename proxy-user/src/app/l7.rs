@@ -22,7 +22,7 @@ use crate::l7::process::observer::Observer;
 use crate::l7::process::workers::{self, WorkerView, Workers};
 use crate::l7::snapshot::Snapshot;
 use crate::model::{self, Desired};
-use crate::net::local;
+use crate::net::local::{self, Owner};
 use crate::net::netlink::Netlink;
 
 pub(super) use snapshot::snapshot;
@@ -85,21 +85,22 @@ impl Daemon {
     async fn try_follow_l7(&mut self) -> Result<()> {
         let wanted = vips(&self.state.laid.merged.desired);
         self.prepare_l7(snapshot(&self.state.laid.merged.desired, self.state.generation)).await?;
+        let owner = Owner::of(&self.args.places.run_dir());
         let own = match self.l7.routes.take() {
             Some(known) => known,
             None => {
                 self.stop_left_behind(&wanted);
-                local::own(&self.netlink).await?
+                local::own(&self.netlink, owner).await?
             }
         };
         // What is wanted is added also where it was: somebody may have taken it away.
         for addr in &wanted {
-            if local::add(&self.netlink, *addr).await? && !own.contains(addr) {
+            if local::add(&self.netlink, owner, *addr).await? && !own.contains(addr) {
                 tracing::info!(%addr, "local route to a VIP added");
             }
         }
         for addr in own.difference(&wanted) {
-            local::remove(&self.netlink, *addr).await?;
+            local::remove(&self.netlink, owner, *addr).await?;
             tracing::info!(%addr, "local route to a VIP removed");
         }
         if wanted.is_empty() && lookup::take_down(self.kernel.pins())? {
@@ -192,10 +193,11 @@ pub(super) async fn detach(run_dir: &std::path::Path, netlink: &Netlink, answer:
         Ok(count) => answer.removed.push(format!("{count} L7 workers")),
         Err(error) => answer.left.push(error.to_string()),
     }
-    match local::own(netlink).await {
+    let owner = Owner::of(run_dir);
+    match local::own(netlink, owner).await {
         Ok(own) => {
             for addr in own {
-                match local::remove(netlink, addr).await {
+                match local::remove(netlink, owner, addr).await {
                     Ok(_) => answer.removed.push(format!("local route to {addr}")),
                     Err(error) => answer.left.push(error.to_string()),
                 }

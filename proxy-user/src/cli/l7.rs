@@ -99,6 +99,7 @@ fn status(found: &L7Status, output: &Output) -> String {
         ("CONNS", Align::Right),
         ("ACTIVE", Align::Right),
         ("RESTARTS", Align::Right),
+        ("LAST END", Align::Left),
         ("TROUBLE", Align::Left),
     ]);
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -111,6 +112,7 @@ fn status(found: &L7Status, output: &Output) -> String {
             count(one.connections, false),
             count(one.requests_active, false),
             one.restarts.to_string(),
+            or_dash(one.last_end.clone()),
             one.trouble.clone().unwrap_or_default(),
         ]);
     }

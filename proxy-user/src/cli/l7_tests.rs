@@ -13,10 +13,10 @@ fn the_status_names_workers_and_services() {
         status(&found, &plain()),
         "\
 1/2 workers serve  generation 1  connections 5
-WORKER  PID  STATE     GEN  CONNS  ACTIVE  RESTARTS  TROUBLE
-0       100  serving     1      3       1         1
-1         -  down        -      0       0         2  worker 1 has ended (signal: 9)
--       102  draining    -      2       0         0
+WORKER  PID  STATE     GEN  CONNS  ACTIVE  RESTARTS  LAST END   TROUBLE
+0       100  serving     1      3       1         1  signal: 9
+1         -  down        -      0       0         2  -          worker 1 has ended (signal: 9)
+-       102  draining    -      2       0         0  -
 
 SERVICE  CONNS  REQUESTS  ACTIVE  PENDING  2XX  3XX  4XX  5XX  RETRIES  RESETS
 shop         5        40       1        0   37    0    2    1        3       1

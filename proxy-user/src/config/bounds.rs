@@ -54,7 +54,7 @@ pub(super) const L7_WORKERS: u32 = limits::LISTENERS;
 pub(super) const L7_HOPS: u32 = 32;
 /// Most rules of a service's `access`.
 pub(super) const L7_RULES: u32 = 256;
-/// Most prefixes of a service's `access`, with its lists: a worker looks at one after the other for each request.
+/// Most prefixes of a service's `access`, with its lists: each worker is told all of them with each state.
 pub(super) const L7_ACCESS_PREFIXES: usize = 16_384;
 /// Most names of a virtual host.
 pub(super) const L7_HOSTS: u32 = 1_024;

@@ -12,9 +12,11 @@ use crate::l7::stats::{Answers, EndpointStats, Ledger, RouteStats, ServiceStats,
 
 /// What is seen of them.
 pub(crate) fn observer() -> Observer {
-    let serving = WorkerView { pid: Some(100), restarts: 1, generation: Some(1), ..WorkerView::default() };
+    let last_end = Some("signal: 9".into());
+    let serving =
+        WorkerView { pid: Some(100), restarts: 1, last_end, generation: Some(1), ..WorkerView::default() };
     let trouble = Some("worker 1 has ended (signal: 9)".into());
-    let ended = WorkerView { restarts: 2, trouble, ..WorkerView::default() };
+    let ended = WorkerView { restarts: 2, hangs: 1, trouble, ..WorkerView::default() };
     let mut ledger = Ledger::default();
     for (pid, stats) in [(100, stats(38, 3, 1)), (102, stats(2, 2, 0))] {
         ledger.begin(pid);

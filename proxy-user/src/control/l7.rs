@@ -55,6 +55,8 @@ fn worker(
         connections: stats.active,
         requests_active: under_way(&stats),
         restarts: view.restarts,
+        hangs: view.hangs,
+        last_end: view.last_end.clone(),
         adopted: view.adopted,
         trouble: view.trouble.clone().or(refused),
     }
@@ -69,6 +71,8 @@ fn draining(pid: i32, stats: &Stats) -> L7Worker {
         connections: stats.active,
         requests_active: under_way(stats),
         restarts: 0,
+        hangs: 0,
+        last_end: None,
         adopted: false,
         trouble: None,
     }

@@ -27,6 +27,11 @@ pub(super) fn families(observer: &Observer) -> Vec<Family> {
             worker(|view| view.restarts),
         ),
         counter(
+            "weir_l7_worker_hangs",
+            "Times that the worker gave no sign of life and was killed",
+            worker(|view| view.hangs),
+        ),
+        counter(
             "weir_l7_stray_connections",
             "Connections closed at once: no service has the address that they came to",
             [(Vec::new(), Value::Whole(stats.strays))],

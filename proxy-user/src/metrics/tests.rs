@@ -71,6 +71,7 @@ async fn names_are_pinned() {
         "weir_l7_worker_up{worker=\"0\"} 1",
         "weir_l7_worker_up{worker=\"1\"} 0",
         "weir_l7_worker_restarts_total{worker=\"1\"} 2",
+        "weir_l7_worker_hangs_total{worker=\"1\"} 1",
         "weir_l7_connections_active{service=\"shop\"} 5",
         "weir_l7_requests_total{service=\"shop\"} 40",
         "weir_l7_responses_total{service=\"shop\",class=\"4xx\"} 2",
@@ -143,7 +144,7 @@ const NAMES: &str = "
     weir_registry_entries_refused_total weir_registry_guard_holds weir_registry_guard_holds_total
     weir_registry_sessions_total weir_registry_failures_total weir_registry_events_total weir_registry_apply_seconds
     weir_health_checks_total weir_health_panic weir_service_endpoints weir_publication_up
-    weir_l7_worker_up weir_l7_worker_generation weir_l7_worker_restarts_total weir_l7_stray_connections_total
+    weir_l7_worker_up weir_l7_worker_generation weir_l7_worker_restarts_total weir_l7_worker_hangs_total weir_l7_stray_connections_total
     weir_l7_connections_active weir_l7_connections_total weir_l7_connections_failed_total weir_l7_bytes_total
     weir_l7_requests_total weir_l7_requests_active weir_l7_requests_pending weir_l7_responses_total
     weir_l7_local_responses_total weir_l7_mirrored_total weir_l7_mirrors_lost_total weir_l7_request_duration_seconds weir_l7_resets_total weir_l7_retries_total

@@ -1,12 +1,13 @@
 //! Local routes to VIPs: what makes the host take packets to an address that no interface has (AnyIP), so that they reach
-//! socket look-up. In the table `local`, with a protocol number of weir's own, so that it knows its own after a restart
-//! and never removes a route of the operator.
+//! socket look-up. In the table `local`, with a protocol number of weir's own and a metric that is the daemon's, so that it
+//! knows its own after a restart, and never removes a route of the operator or of another daemon beside it.
 //!
 //! A host answers ARP for such an address on every interface (unless `arp_ignore` says otherwise), but IPv6 neighbour
 //! discovery only for addresses of the interface.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
@@ -15,13 +16,34 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use super::convert::{family, from_route, host_prefix, to_route};
 use super::netlink::{Netlink, NetlinkError};
 
+/// Whose routes they are. Daemons of one network namespace have runtime directories of their own, whose lock keeps one daemon
+/// in each, so the directory's path makes the metric. Each has a route of its own also to an address that both have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    metric: u32,
+}
+
+impl Owner {
+    /// The daemon of this runtime directory, now and after a restart.
+    #[must_use]
+    pub fn of(run_dir: &Path) -> Self {
+        let real = std::fs::canonicalize(run_dir).or_else(|_| std::path::absolute(run_dir));
+        let path = real.unwrap_or_else(|_| run_dir.to_owned());
+        let hash =
+            path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        Self { metric: METRIC + u32::try_from((hash ^ hash >> 32) & METRIC_BITS).unwrap_or_default() }
+    }
+}
+
 /// Makes the host take packets to an address. Says whether the route is new.
 ///
 /// # Errors
 /// [`NetlinkError`].
-pub async fn add(netlink: &Netlink, addr: IpAddr) -> Result<bool, NetlinkError> {
+pub async fn add(netlink: &Netlink, owner: Owner, addr: IpAddr) -> Result<bool, NetlinkError> {
     let what = format!("add a local route to {addr}");
-    let message = RouteNetlinkMessage::NewRoute(message(addr));
+    let message = RouteNetlinkMessage::NewRoute(message(owner, addr));
     match netlink.change(&what, message, NLM_F_CREATE | NLM_F_EXCL).await {
         Ok(()) => Ok(true),
         Err(error) if error.errno() == Some(libc::EEXIST) => Ok(false),
@@ -29,39 +51,42 @@ pub async fn add(netlink: &Netlink, addr: IpAddr) -> Result<bool, NetlinkError> 
     }
 }
 
-/// Takes weir's local route to an address away. Says whether there was one.
+/// Takes a daemon's local route to an address away. Says whether there was one.
 ///
 /// # Errors
 /// [`NetlinkError`].
-pub async fn remove(netlink: &Netlink, addr: IpAddr) -> Result<bool, NetlinkError> {
+pub async fn remove(netlink: &Netlink, owner: Owner, addr: IpAddr) -> Result<bool, NetlinkError> {
     let what = format!("remove the local route to {addr}");
-    match netlink.change(&what, RouteNetlinkMessage::DelRoute(message(addr)), 0).await {
+    match netlink.change(&what, RouteNetlinkMessage::DelRoute(message(owner, addr)), 0).await {
         Ok(()) => Ok(true),
         Err(error) if error.errno() == Some(libc::ESRCH) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// The addresses that weir has added local routes to, also those of an earlier process. Lists every route of the host.
+/// The addresses that a daemon has added local routes to, also those of an earlier process. Lists every route of the host.
 ///
 /// # Errors
 /// [`NetlinkError`].
-pub async fn own(netlink: &Netlink) -> Result<BTreeSet<IpAddr>, NetlinkError> {
+pub async fn own(netlink: &Netlink, owner: Owner) -> Result<BTreeSet<IpAddr>, NetlinkError> {
     let mut own = BTreeSet::new();
     for any in [IpAddr::from([0u8; 4]), IpAddr::from([0u8; 16])] {
         let mut request = RouteMessage::default();
         request.header.address_family = family(any);
         request.header.table = TABLE;
         let answers = netlink.dump("list local routes", RouteNetlinkMessage::GetRoute(request)).await?;
-        own.extend(answers.iter().filter_map(own_address));
+        own.extend(answers.iter().filter_map(|answer| own_address(answer, owner)));
     }
     Ok(own)
 }
 
-fn own_address(message: &RouteNetlinkMessage) -> Option<IpAddr> {
+fn own_address(message: &RouteNetlinkMessage, owner: Owner) -> Option<IpAddr> {
     let RouteNetlinkMessage::NewRoute(message) = message else { return None };
     let header = &message.header;
     if (header.kind, header.table, header.protocol) != (RouteType::Local, TABLE, MARK) {
+        return None;
+    }
+    if !message.attributes.contains(&RouteAttribute::Priority(owner.metric)) {
         return None;
     }
     let addr = message.attributes.iter().find_map(|attribute| match attribute {
@@ -71,7 +96,7 @@ fn own_address(message: &RouteNetlinkMessage) -> Option<IpAddr> {
     (header.destination_prefix_length == host_prefix(addr)).then_some(addr)
 }
 
-fn message(addr: IpAddr) -> RouteMessage {
+fn message(owner: Owner, addr: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(addr);
     message.header.destination_prefix_length = host_prefix(addr);
@@ -82,7 +107,7 @@ fn message(addr: IpAddr) -> RouteMessage {
     message.attributes = vec![
         RouteAttribute::Destination(to_route(addr)),
         RouteAttribute::Oif(LOOPBACK),
-        RouteAttribute::Priority(METRIC),
+        RouteAttribute::Priority(owner.metric),
     ];
     message
 }
@@ -93,8 +118,10 @@ const MARK: RouteProtocol = RouteProtocol::Other(0x57);
 const TABLE: u8 = 255;
 /// The loopback's interface index, in every namespace.
 const LOOPBACK: u32 = 1;
-/// Behind the kernel's own route to an address of an interface: both may stand.
+/// The least metric of weir's: behind the kernel's own route to an address of an interface, so that both may stand.
 const METRIC: u32 = 1024;
+/// How far above it a daemon's metric is at most.
+const METRIC_BITS: u64 = 0x3fff_ffff;
 
 #[cfg(test)]
 mod tests {
@@ -111,7 +138,10 @@ mod tests {
         let a = Namespace::new("a").unwrap();
         run_async_in(&a, || async {
             let netlink = Netlink::open().unwrap();
-            let mut foreign = message("192.0.2.9".parse().unwrap());
+            let [one, other] = ["/run/weir", "/run/other"].map(|path| Owner::of(Path::new(path)));
+            assert_ne!(one, other);
+            assert_eq!(one, Owner::of(Path::new("/run/weir")));
+            let mut foreign = message(one, "192.0.2.9".parse().unwrap());
             foreign.header.protocol = RouteProtocol::Static;
             let foreign = RouteNetlinkMessage::NewRoute(foreign);
             netlink.change("add a route", foreign, NLM_F_CREATE | NLM_F_EXCL).await.unwrap();
@@ -119,18 +149,23 @@ mod tests {
                 ["198.51.100.10", "2001:db8::10"].map(|text| text.parse().unwrap()).into();
             for vip in &vips {
                 assert!(!host::owns(&netlink, *vip).await.unwrap());
-                assert!(add(&netlink, *vip).await.unwrap());
-                assert!(!add(&netlink, *vip).await.unwrap(), "it is there already");
+                assert!(add(&netlink, one, *vip).await.unwrap());
+                assert!(!add(&netlink, one, *vip).await.unwrap(), "it is there already");
                 assert!(host::owns(&netlink, *vip).await.unwrap());
             }
-            assert_eq!(own(&netlink).await.unwrap(), vips);
+            assert_eq!(own(&netlink, one).await.unwrap(), vips);
+            assert!(own(&netlink, other).await.unwrap().is_empty(), "not its own");
             for vip in &vips {
-                assert!(remove(&netlink, *vip).await.unwrap());
-                assert!(!remove(&netlink, *vip).await.unwrap());
+                assert!(!remove(&netlink, other, *vip).await.unwrap(), "of another daemon");
+                assert!(add(&netlink, other, *vip).await.unwrap());
+                assert!(remove(&netlink, one, *vip).await.unwrap());
+                assert!(!remove(&netlink, one, *vip).await.unwrap());
+                assert!(host::owns(&netlink, *vip).await.unwrap(), "the other daemon has it still");
+                assert!(remove(&netlink, other, *vip).await.unwrap());
                 assert!(!host::owns(&netlink, *vip).await.unwrap());
             }
-            assert!(own(&netlink).await.unwrap().is_empty());
-            assert!(!remove(&netlink, "192.0.2.9".parse().unwrap()).await.unwrap(), "not weir's");
+            assert!(own(&netlink, one).await.unwrap().is_empty());
+            assert!(!remove(&netlink, one, "192.0.2.9".parse().unwrap()).await.unwrap(), "not weir's");
             assert!(host::owns(&netlink, "192.0.2.9".parse().unwrap()).await.unwrap());
         })
         .unwrap();

@@ -1,15 +1,17 @@
 //! The hand-off to the L7 path: connections to VIPs that nothing is bound to, served by worker processes that come and go.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bed::{FAMILIES, Family, bed};
 use crate::l7_bed::{
     ESTABLISHED, LISTEN, Leftovers, PORTS, alive, ask, assert_clean, begin, get_locally, has_address,
-    local_routes, services, sockets,
+    local_routes, services, sockets, waits,
 };
 use crate::traffic::{pause, wait_for};
 
@@ -64,6 +66,9 @@ fn connections_reach_workers_with_both_addresses_and_nothing_bound_to_the_vip() 
 fn workers_are_confined() {
     bed(1, |bed| {
         let _leftovers = Leftovers(bed.places());
+        // What the daemon's starter leaves open comes to the daemon, and shall not go on to workers.
+        let left_open = fs::File::open("/proc/self/status").unwrap();
+        fcntl(&left_open, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         let daemon = bed.start(&services(bed));
         for pid in daemon.wait_workers() {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -79,6 +84,27 @@ fn workers_are_confined() {
             assert!(value("Gid").split_whitespace().all(|gid| gid != "0"), "{status}");
             assert_eq!(value("Groups"), "");
             assert_eq!(value("Threads"), "1");
+            let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+            let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+            assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+            assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().as_os_str(), "/");
+            // Its two listeners, twice (to hand back), its control socket and its connection to the daemon, and what it
+            // waits by: nothing of the daemon's maps, programs, files, netlink or other sockets.
+            let mut open: BTreeMap<String, usize> = BTreeMap::new();
+            for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(Result::unwrap) {
+                if entry.file_name() != "2" {
+                    let link = fs::read_link(entry.path()).unwrap().to_string_lossy().into_owned();
+                    let kind = if link.starts_with("socket:") { "socket".to_owned() } else { link };
+                    *open.entry(kind).or_default() += 1;
+                }
+            }
+            let wanted = [
+                ("/dev/null", 2),
+                ("anon_inode:[eventpoll]", 2),
+                ("anon_inode:[signalfd]", 1),
+                ("socket", 6),
+            ];
+            assert_eq!(open, wanted.map(|(kind, count)| (kind.to_owned(), count)).into());
             // Not dumpable: its files in /proc are root's.
             let owner = fs::metadata(format!("/proc/{pid}/environ")).map(|meta| {
                 use std::os::unix::fs::MetadataExt as _;
@@ -99,24 +125,30 @@ fn a_killed_worker_harms_its_own_connections_only_and_its_backlog_waits() {
             proxy_user::lab::left_out("a killed worker beside others: this machine has one CPU");
             return;
         }
-        let family = Family::V4;
-        let _http = bed.http(family, 80);
-        let mut talks: Vec<_> = (0..40).map(|_| bed.talk(family.vip_at(80))).collect();
-        talks.iter_mut().for_each(|talk| assert!(talk.ask().is_ok()));
-        // Stopped first, so that its backlog is not empty when it ends.
-        let victim = Pid::from_raw(workers[0]);
-        kill(victim, Signal::SIGSTOP).unwrap();
-        let waiting: Vec<_> = (0..40).map(|_| begin(bed, family.vip_at(80))).collect();
-        pause(200);
-        kill(victim, Signal::SIGKILL).unwrap();
-        for socket in &waiting {
-            assert!(ask(socket).starts_with("HTTP/1.1 200"));
+        for family in FAMILIES {
+            let _http = bed.http(family, 80);
+            let mut talks: Vec<_> = (0..40).map(|_| bed.talk(family.vip_at(80))).collect();
+            talks.iter_mut().for_each(|talk| assert!(talk.ask().is_ok()));
+            // Stopped first, so that its backlog is not empty when it ends.
+            let victim = daemon.workers()[0];
+            kill(Pid::from_raw(victim), Signal::SIGSTOP).unwrap();
+            let waiting: Vec<_> = (0..40).map(|_| begin(bed, family.vip_at(80))).collect();
+            // Those of the others are accepted by now, and answered below.
+            pause(200);
+            assert!(waits(bed, family) > 0, "some connections wait for the stopped worker");
+            kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+            for socket in &waiting {
+                assert!(ask(socket).starts_with("HTTP/1.1 200"));
+            }
+            let lost = talks.iter_mut().filter_map(|talk| talk.ask().err()).count();
+            assert!((1..40).contains(&lost), "{lost} of 40 connections were the killed worker's");
+            wait_for("the successor", || {
+                let now = daemon.workers();
+                now.len() == workers.len() && !now.contains(&victim)
+            });
+            bed.gets(family.client(), family.vip_at(80), 20);
+            daemon.wait_status("all workers serve again", |status| status["ready"] == true);
         }
-        let lost = talks.iter_mut().filter_map(|talk| talk.ask().err()).count();
-        assert!((1..40).contains(&lost), "{lost} of 40 connections were the killed worker's");
-        wait_for("the successor", || daemon.workers().len() == workers.len());
-        bed.gets(family.client(), family.vip_at(80), 20);
-        daemon.wait_status("all workers serve again", |status| status["ready"] == true);
     });
 }
 
@@ -235,6 +267,41 @@ fn a_worker_of_another_build_is_replaced_without_a_gap() {
         drop(talk);
         wait_for("the end of the old ones", || alive(&before).is_empty());
         bed.gets(family.client(), family.vip_at(80), 10);
+    });
+}
+
+/// One worker, so that all that comes waits for it.
+#[test]
+fn a_worker_that_hangs_is_killed_and_what_waits_gets_its_successor() {
+    bed(1, |bed| {
+        let _leftovers = Leftovers(bed.places());
+        let daemon = bed.start(&format!("{}\n[l7]\nworkers = 1\n", services(bed)));
+        wait_for("the worker", || daemon.workers().len() == 1);
+        let victim = daemon.workers()[0];
+        let _servers: Vec<_> = FAMILIES.into_iter().map(|family| bed.http(family, 80)).collect();
+        bed.gets(Family::V4.client(), Family::V4.vip_at(80), 5);
+        // An honest stall.
+        kill(Pid::from_raw(victim), Signal::SIGSTOP).unwrap();
+        pause(4_000);
+        kill(Pid::from_raw(victim), Signal::SIGCONT).unwrap();
+        bed.gets(Family::V4.client(), Family::V4.vip_at(80), 5);
+        assert_eq!(daemon.workers(), [victim]);
+
+        kill(Pid::from_raw(victim), Signal::SIGSTOP).unwrap();
+        let waiting: Vec<_> =
+            FAMILIES.iter().flat_map(|family| (0..20).map(|_| begin(bed, family.vip_at(80)))).collect();
+        pause(7_500);
+        assert_eq!(daemon.workers(), [victim], "it has its time");
+        assert_eq!(FAMILIES.map(|family| waits(bed, family)), [20, 20]);
+        wait_for("the successor", || daemon.workers().len() == 1 && daemon.workers() != [victim]);
+        for socket in &waiting {
+            assert!(ask(socket).starts_with("HTTP/1.1 200"));
+        }
+        daemon.wait_status("it serves", |status| status["ready"] == true);
+        let worker = &daemon.json(&["l7", "status"])["workers"][0];
+        assert_eq!((&worker["restarts"], &worker["hangs"]), (&1.into(), &1.into()), "{worker:#}");
+        assert!(worker["last_end"].as_str().unwrap().contains("no sign of life"), "{worker:#}");
+        assert!(daemon.log().contains("no sign of life"));
     });
 }
 

@@ -105,6 +105,20 @@ pub(crate) fn sockets(bed: &Bed, family: Family) -> Vec<(SocketAddr, SocketAddr,
     text.lines().skip(1).filter_map(parse).collect()
 }
 
+/// Connections that wait in the backlogs of the listeners of weir's namespace.
+pub(crate) fn waits(bed: &Bed, family: Family) -> u32 {
+    let table = if family == Family::V4 { "tcp" } else { "tcp6" };
+    let text =
+        run_in(&bed.weir, || fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap()).unwrap();
+    let queued = |line: &str| {
+        let mut words = line.split_whitespace().skip(3);
+        let (state, queues) = (words.next()?, words.next()?);
+        let waiting = u32::from_str_radix(queues.split_once(':')?.1, 16).ok()?;
+        (u8::from_str_radix(state, 16) == Ok(LISTEN)).then_some(waiting)
+    };
+    text.lines().skip(1).filter_map(queued).sum()
+}
+
 pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     let (addr, port) = text.split_once(':')?;
     let words: Vec<[u8; 4]> = (0..addr.len() / 8)
@@ -159,9 +173,15 @@ pub(crate) fn ask(socket: &Socket) -> String {
 }
 
 pub(crate) fn local_routes(bed: &Bed) -> BTreeSet<IpAddr> {
-    let own = proxy_user::lab::run_async_in(&bed.weir, || async {
+    local_routes_of(bed, &bed.places())
+}
+
+/// Local routes of the daemon at these places.
+pub(crate) fn local_routes_of(bed: &Bed, places: &Places) -> BTreeSet<IpAddr> {
+    let owner = proxy_user::net::local::Owner::of(&places.run_dir());
+    let own = proxy_user::lab::run_async_in(&bed.weir, || async move {
         let netlink = proxy_user::net::netlink::Netlink::open().unwrap();
-        proxy_user::net::local::own(&netlink).await.unwrap()
+        proxy_user::net::local::own(&netlink, owner).await.unwrap()
     });
     own.unwrap()
 }

@@ -28,6 +28,8 @@ mod l7_peers;
 #[cfg(test)]
 mod l7_seen;
 #[cfg(test)]
+mod l7_two;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod nat;

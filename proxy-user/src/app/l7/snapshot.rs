@@ -43,9 +43,11 @@ fn of_service(service: &model::Service, l7: &L7, acl: &AclPolicy) -> Service {
 
 /// Lists of the source ACL become rules, by the ACL's order.
 fn add_lists(access: &mut Access, l7: &L7, acl: &AclPolicy) {
-    let mut lists: Vec<_> = l7.access_lists.iter().filter_map(|name| acl.lists.get(name)).collect();
-    lists.sort_by_key(|list| list.order);
-    let rules = lists.into_iter().map(|list| AccessRule {
+    let mut lists: Vec<_> =
+        l7.access_lists.iter().filter_map(|name| Some((name, acl.lists.get(name)?))).collect();
+    lists.sort_by_key(|(_, list)| list.order);
+    access.lists = lists.iter().map(|(name, _)| (*name).clone()).collect();
+    let rules = lists.into_iter().map(|(_, list)| AccessRule {
         deny: list.action == Action::Drop,
         sources: IpNet::aggregate(&list.entries.keys().copied().collect()),
     });
@@ -113,6 +115,7 @@ lists = ["late", "early"]
             .collect();
         let one = |deny, net: &str| (deny, vec![net.to_owned()]);
         assert_eq!(rules, [one(true, "10.0.0.1/32"), one(false, "10.0.0.1/32"), one(true, "10.0.0.0/24")]);
+        assert_eq!(access.lists, ["early", "late"]);
         assert_eq!(snapshot.generation, 7);
     }
 

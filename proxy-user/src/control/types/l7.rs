@@ -33,6 +33,12 @@ pub struct L7Worker {
     pub requests_active: u64,
     /// Times that it had to be started again, since the daemon started.
     pub restarts: u64,
+    /// Times that it gave no sign of life for 10 s and was killed; these count as restarts, too.
+    #[serde(default)]
+    pub hangs: u64,
+    /// How the process before this one ended, if there was one since the daemon started.
+    #[serde(default)]
+    pub last_end: Option<String>,
     /// Whether an earlier daemon has started it.
     pub adopted: bool,
     /// What is wrong: why it is not there, or why it refused a generation.

@@ -105,7 +105,15 @@ fn check(codec: &dyn Codec, side: Side, bytes: &[u8], head: &Head) {
     for span in [keys.service, keys.method, keys.host, keys.path, keys.query, head.headers] {
         assert!(span.start <= span.end && span.end as usize <= head.len);
     }
-    codec.headers(bytes, head, &mut |name, _| codec.header(bytes, head, name).is_some());
+    codec.headers(bytes, head, &mut |name, value| {
+        let mut seen = false;
+        codec.values(bytes, head, name, &mut |one| {
+            seen = one == value;
+            !seen
+        });
+        assert!(seen && codec.is_name(name, name) && codec.header(bytes, head, name).is_some());
+        true
+    });
     let mut out = Vec::new();
     let edits = Edits { asked: head.asked, id: Some(3), ..Edits::default() };
     let Ok(done) = codec.forward(bytes, head, &edits, &mut out) else { return };

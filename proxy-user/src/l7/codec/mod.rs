@@ -74,6 +74,13 @@ pub trait Codec: Sync {
     /// Calls `each` with name and value of each header, in order, until it says `false`.
     fn headers<'a>(&self, message: &'a [u8], head: &Head, each: &mut dyn FnMut(&'a [u8], &'a [u8]) -> bool);
 
+    /// Calls `each` with the value of each header that a backend may take for `name`, in order, until it says `false`:
+    /// what decides on a request must see all of them.
+    fn values<'a>(&self, message: &'a [u8], head: &Head, name: &[u8], each: &mut dyn FnMut(&'a [u8]) -> bool);
+
+    /// Whether two names are of one header.
+    fn is_name(&self, name: &[u8], other: &[u8]) -> bool;
+
     /// Writes another id into a message in place, with what depends on it (a checksum). `message` holds at least the
     /// head; all of the message if [`Head::whole`]. Does nothing where the protocol has no ids.
     fn patch_id(&self, message: &mut [u8], head: &Head, id: u64);

@@ -13,7 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use self::ask::Asked;
 pub use self::routes::routes;
 use super::codec::LocalReason;
-use super::route::{Asking, VirtualHosts, access, why_not};
+use super::route::access::AccessList;
+use super::route::{Asking, Ranges, VirtualHosts, why_not};
 use super::snapshot::{Access, Action, Destination, Route, Service, Snapshot, VirtualHost};
 use super::stats::Stats;
 use crate::control::types::{
@@ -150,15 +151,17 @@ fn refuse(answer: &mut L7Answer, reason: LocalReason, why: &str) {
 
 /// Whether the client may ask.
 fn admit(answer: &mut L7Answer, service: &Service, list: &Access, asking: &Asking<'_>) -> bool {
-    let client = access::client(list, &service.rules.trusted, asking);
-    let allowed = access::allows(list, &service.rules.trusted, asking);
+    let trusted = Ranges::of(&service.rules.trusted);
+    let compiled = AccessList::compile(list);
+    let client = compiled.client(&trusted, asking);
+    let allowed = compiled.allows(&trusted, asking);
     let what = if allowed { "allowed" } else { "denied" };
-    let by = match (client, client.and_then(|client| access::rule_of(list, client))) {
+    let by = match (client, client.and_then(|client| compiled.rule_of(client))) {
         (None, _) => format!(
             "header {} of a trusted peer is missing or says no address",
             list.header.as_deref().unwrap_or_default()
         ),
-        (Some(client), Some(place)) => format!("rule {} has {client}", place + 1),
+        (Some(client), Some(place)) => format!("{} has {client}", words::rule(list, place)),
         (Some(client), None) => format!("no rule has {client}, the default decides"),
     };
     answer.access = Some(format!("{what}: {by}"));

@@ -224,11 +224,12 @@ fn access_is_by_the_client_that_a_trusted_peer_names() {
     let mut snapshot = snapshot();
     let rules = &mut snapshot.services.get_mut("next").unwrap().rules;
     rules.trusted = vec!["10.0.0.0/8".parse().unwrap()];
-    let deny = AccessRule { deny: true, sources: vec!["192.0.2.0/24".parse().unwrap()] };
+    let deny = |net: &str| AccessRule { deny: true, sources: vec![net.parse().unwrap()] };
     rules.access = Some(Access {
         header: Some("x-forwarded-for".into()),
         hops: 1,
-        rules: vec![deny],
+        rules: vec![deny("192.0.2.0/24"), deny("192.0.0.0/22"), deny("198.51.100.0/24")],
+        lists: vec!["block".into(), "more".into()],
         default_deny: false,
     });
     let ask = |source: &str, client: Option<&str>| {
@@ -240,7 +241,9 @@ fn access_is_by_the_client_that_a_trusted_peer_names() {
         (answer.outcome, answer.access.unwrap())
     };
     assert_eq!(ask("10.0.0.1", Some("192.0.2.7")), ("denied".into(), "denied: rule 1 has 192.0.2.7".into()));
-    assert_eq!(ask("10.0.0.1", Some("192.0.3.7")).1, "allowed: no rule has 192.0.3.7, the default decides");
+    assert_eq!(ask("10.0.0.1", Some("192.0.3.7")).1, "denied: list block has 192.0.3.7");
+    assert_eq!(ask("10.0.0.1", Some("198.51.100.7")).1, "denied: list more has 198.51.100.7");
+    assert_eq!(ask("10.0.0.1", Some("192.0.4.7")).1, "allowed: no rule has 192.0.4.7, the default decides");
     assert!(ask("10.0.0.1", None).1.starts_with("denied: header x-forwarded-for"));
     assert_eq!(
         ask("172.16.0.1", Some("192.0.2.7")).1,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::control::types::L7Action;
-use crate::l7::snapshot::{Action, Balance, Destination, HashBy, HeaderChange, Retry, Route, Service};
+use crate::l7::snapshot::{
+    Access, Action, Balance, Destination, HashBy, HeaderChange, Retry, Route, Service,
+};
 
 /// What becomes of a route's requests.
 #[must_use]
@@ -58,6 +60,16 @@ fn change(change: &HeaderChange) -> String {
         HeaderChange::Set(name, value) => format!("set {name}: {value}"),
         HeaderChange::Add(name, value) => format!("add {name}: {value}"),
         HeaderChange::Remove(name) => format!("remove {name}"),
+    }
+}
+
+/// A rule of an access list by its place: by its number, or the name of the ACL's list that it is.
+#[must_use]
+pub(super) fn rule(access: &Access, place: usize) -> String {
+    let own = access.rules.len().saturating_sub(access.lists.len());
+    match place.checked_sub(own).and_then(|place| access.lists.get(place)) {
+        Some(list) => format!("list {list}"),
+        None => format!("rule {}", place + 1),
     }
 }
 

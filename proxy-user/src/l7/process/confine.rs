@@ -10,6 +10,19 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs,
 };
 
+/// Closes every descriptor beyond the standard ones: whoever started the daemon may have left some open, and they came along.
+/// To be called before this process opens any itself.
+///
+/// # Errors
+/// The kernel's: it is older than 5.9.
+pub(super) fn close_inherited() -> io::Result<()> {
+    // SAFETY: nothing in this process owns one of them yet, so that none is closed under its owner.
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
 /// Confines this process, which must have one thread. Afterwards it can neither read files of others, nor signal or trace
 /// processes of others, nor run anything with more rights.
 ///

@@ -23,6 +23,7 @@ pub fn run() -> io::Result<()> {
     if rustix::net::sockopt::socket_type(io::stdin()).ok() != Some(SocketType::SEQPACKET) {
         return Err(invalid("standard input is no daemon's socket"));
     }
+    confine::close_inherited()?;
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     // Only one descriptor of it: it ends when it is closed.
     nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;

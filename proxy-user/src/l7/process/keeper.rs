@@ -2,6 +2,7 @@
 //! another when it ends. The listeners are the place's, not the process's.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::listeners::Pair;
 use super::message::{FromWorker, Listed, Start, ToWorker};
 use super::observer::{Asked, Books};
 use super::places::Places;
+use super::pulse::{HUNG, Pulse};
 
 /// What the daemon knows of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub struct WorkerView {
     pub adopted: bool,
     /// Times that it had to be started again.
     pub restarts: u64,
+    /// Times that it gave no sign of life and was killed; these count as restarts, too.
+    pub hangs: u64,
+    /// How the process before this one ended, if there was one.
+    pub last_end: Option<String>,
     /// Generation of the snapshot that it serves by.
     pub generation: Option<u64>,
     /// The snapshot that it refused last, and why, until it takes one.
@@ -60,6 +66,8 @@ pub(super) struct Keeper {
 /// Why a worker is no longer watched.
 enum End {
     Died,
+    /// It is there and does nothing.
+    Hung,
     /// It drains, and was not told to by this daemon.
     Leaves,
     Stopped(Duration),
@@ -137,11 +145,17 @@ impl Keeper {
                     pid,
                     "an L7 worker drains; its successor takes what waits"
                 );
+                self.view(|view| view.last_end = Some("was told to end".to_owned()));
                 self.shared.let_go(life, REPLACED);
                 false
             }
-            End::Died => {
-                let how = life.bury().await;
+            End::Died | End::Hung => {
+                let hung = matches!(end, End::Hung);
+                if hung {
+                    life.kill();
+                }
+                let ended = life.bury().await;
+                let how = if hung { HUNG.to_owned() } else { ended };
                 self.shared.books.with(|ledger| ledger.end(pid));
                 tracing::error!(
                     worker = self.worker,
@@ -150,7 +164,10 @@ impl Keeper {
                     "an L7 worker has ended; its successor takes what waits"
                 );
                 let trouble = format!("worker {} has ended ({how})", self.worker);
-                self.view(|view| view.trouble = Some(trouble));
+                self.view(|view| {
+                    (view.trouble, view.last_end) = (Some(trouble), Some(how));
+                    view.hangs += u64::from(hung);
+                });
                 false
             }
         }
@@ -161,18 +178,23 @@ impl Keeper {
         snapshot.mark_changed();
         let mut questions = self.shared.questions.subscribe();
         let mut asked = VecDeque::new();
+        let mut pulse = Pulse::of(life.pid);
         loop {
             tokio::select! {
-                message = life.receive() => match message {
-                    Ok(FromWorker::Hello(hello)) if hello.draining => return End::Leaves,
-                    Ok(FromWorker::Connections(listed)) => pass_on(self.worker, *listed, &mut asked),
-                    Ok(message) => self.hear(life.number(), message),
-                    Err(_) => return End::Died,
-                },
+                message = life.receive() => {
+                    pulse.heard();
+                    match message {
+                        Ok(FromWorker::Hello(hello)) if hello.draining => return End::Leaves,
+                        Ok(FromWorker::Connections(listed)) => pass_on(self.worker, *listed, &mut asked),
+                        Ok(message) => self.hear(life.number(), message),
+                        Err(_) => return End::Died,
+                    }
+                }
+                () = pulse.stops() => return End::Hung,
                 message = published(&mut snapshot) => {
                     if let Err(error) = life.say(&message).await {
                         tracing::error!(worker = self.worker, %error, "an L7 worker takes no snapshot");
-                        return End::Died;
+                        return if error.kind() == io::ErrorKind::TimedOut { End::Hung } else { End::Died };
                     }
                 }
                 question = next(&mut questions) => {

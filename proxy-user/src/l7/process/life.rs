@@ -139,6 +139,11 @@ impl Life {
         self.say(&ToWorker::Drain { deadline_ms }).await.is_ok()
     }
 
+    /// Ends its process at once.
+    pub(super) fn kill(&self) {
+        spawn::kill(&self.process);
+    }
+
     /// After its connection has ended: makes sure that its process has, too.
     pub(super) async fn bury(self) -> String {
         spawn::remove(&self.path);

@@ -22,5 +22,6 @@ pub mod listeners;
 pub mod message;
 pub mod observer;
 mod places;
+mod pulse;
 mod spawn;
 pub mod workers;

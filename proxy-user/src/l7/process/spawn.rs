@@ -68,6 +68,13 @@ pub(super) fn is_worker(pid: rustix::process::Pid) -> bool {
     line.split(|byte| *byte == 0).nth(1) == Some(SUBCOMMAND.as_bytes())
 }
 
+/// Whether a debugger, or another tracer, has a process.
+pub(super) fn is_traced(pid: rustix::process::Pid) -> bool {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("TracerPid:")).is_some_and(|tracer| tracer.trim() != "0")
+}
+
 /// Ends a process at once; one that has ended is fine.
 pub(super) fn kill(process: &OwnedFd) {
     let _ = rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL);

@@ -2,57 +2,81 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
-use super::matches::{Asking, within};
+use super::matches::Asking;
+use super::ranges::Ranges;
 use crate::l7::snapshot::Access;
 
-/// The client by the header of trusted hops; `None`: the header is missing or says no address.
-#[must_use]
-pub fn client(access: &Access, trusted: &[IpNet], asking: &Asking<'_>) -> Option<IpAddr> {
-    let Some(name) = &access.header else { return Some(asking.peer) };
-    if !within(trusted, asking.peer) {
-        return Some(asking.peer);
-    }
-    // Fields of one name are one list; the last entry is the nearest hop's.
-    let mut entries: [&[u8]; MOST_ENTRIES] = [b""; MOST_ENTRIES];
-    let mut count: usize = 0;
-    asking.codec.headers(asking.message, asking.head, &mut |found, value| {
-        if found.eq_ignore_ascii_case(name.as_bytes()) {
-            for entry in value.split(|byte| *byte == b',') {
-                if let Some(place) = entries.get_mut(count % MOST_ENTRIES) {
-                    *place = entry;
-                }
-                count += 1;
-            }
+/// Rules of a service, made ready for requests: a look-up costs the same however long they are.
+#[derive(Clone, Debug)]
+pub struct AccessList {
+    header: Option<String>,
+    hops: usize,
+    /// Of each rule.
+    denies: Vec<bool>,
+    ranges: Ranges,
+    default_deny: bool,
+}
+
+impl AccessList {
+    /// Of these rules.
+    #[must_use]
+    pub fn compile(access: &Access) -> Self {
+        Self {
+            header: access.header.clone(),
+            hops: usize::from(access.hops.max(1)),
+            denies: access.rules.iter().map(|rule| rule.deny).collect(),
+            ranges: Ranges::of_lists(access.rules.iter().map(|rule| rule.sources.as_slice())),
+            default_deny: access.default_deny,
         }
-        true
-    });
-    let back = usize::from(access.hops.max(1));
-    if back > MOST_ENTRIES {
-        return None;
     }
-    let entry = entries.get(count.checked_sub(back)? % MOST_ENTRIES)?;
-    address(entry)
-}
 
-/// Whether the client may ask.
-#[must_use]
-pub fn allows(access: &Access, trusted: &[IpNet], asking: &Asking<'_>) -> bool {
-    client(access, trusted, asking).is_some_and(|client| allows_address(access, client))
-}
+    /// The client by the header of trusted hops; `None`: the header is missing or says no address. Only fields of exactly
+    /// that name count: one that a CGI takes for the same is not what a trusted hop has written.
+    #[must_use]
+    pub fn client(&self, trusted: &Ranges, asking: &Asking<'_>) -> Option<IpAddr> {
+        let Some(name) = &self.header else { return Some(asking.peer) };
+        if !trusted.has(asking.peer) {
+            return Some(asking.peer);
+        }
+        // Fields of one name are one list; the last entry is the nearest hop's.
+        let mut entries: [&[u8]; MOST_ENTRIES] = [b""; MOST_ENTRIES];
+        let mut count: usize = 0;
+        asking.codec.headers(asking.message, asking.head, &mut |found, value| {
+            if asking.codec.is_name(found, name.as_bytes()) {
+                for entry in value.split(|byte| *byte == b',') {
+                    if let Some(place) = entries.get_mut(count % MOST_ENTRIES) {
+                        *place = entry;
+                    }
+                    count += 1;
+                }
+            }
+            true
+        });
+        if self.hops > MOST_ENTRIES {
+            return None;
+        }
+        let entry = entries.get(count.checked_sub(self.hops)? % MOST_ENTRIES)?;
+        address(entry)
+    }
 
-/// Whether a client of this address may ask, where it is the peer.
-#[must_use]
-pub fn allows_address(access: &Access, client: IpAddr) -> bool {
-    let rule = rule_of(access, client).and_then(|place| access.rules.get(place));
-    rule.map_or(!access.default_deny, |rule| !rule.deny)
-}
+    /// Whether the client may ask.
+    #[must_use]
+    pub fn allows(&self, trusted: &Ranges, asking: &Asking<'_>) -> bool {
+        self.client(trusted, asking).is_some_and(|client| self.allows_address(client))
+    }
 
-/// The place of the rule that decides on a client of this address; `None`: the default does.
-#[must_use]
-pub fn rule_of(access: &Access, client: IpAddr) -> Option<usize> {
-    access.rules.iter().position(|rule| within(&rule.sources, client))
+    /// Whether a client of this address may ask, where it is the peer.
+    #[must_use]
+    pub fn allows_address(&self, client: IpAddr) -> bool {
+        let denies = self.rule_of(client).and_then(|place| self.denies.get(place));
+        !denies.copied().unwrap_or(self.default_deny)
+    }
+
+    /// The place of the rule that decides on a client of this address; `None`: the default does.
+    #[must_use]
+    pub fn rule_of(&self, client: IpAddr) -> Option<usize> {
+        self.ranges.first(client)
+    }
 }
 
 /// An address with or without a port, quotes (`Forwarded`: `for="[2001:db8::1]:80"`) and space around it.

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
+use super::ranges::Ranges;
 use crate::l7::codec::{Codec, Head};
-use crate::l7::snapshot::{Matches, TextMatch};
+use crate::l7::snapshot::{HeaderMatch, Matches, TextMatch};
 
 /// A request as routes see it.
 #[derive(Clone, Copy)]
@@ -31,27 +30,55 @@ impl Asking<'_> {
         }
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
-        self.codec.header(self.message, self.head, name.as_bytes())
+    /// Shows `each` the values of all headers that a backend may take for `name`, until it says `false`.
+    pub(super) fn values(&self, name: &str, each: &mut dyn FnMut(&[u8]) -> bool) {
+        self.codec.values(self.message, self.head, name.as_bytes(), each);
     }
 }
 
-/// Whether all of `matches` hold.
-pub(super) fn hold(matches: &Matches, asking: &Asking<'_>) -> bool {
+/// Whether all of `matches` hold, with their `sources` compiled.
+pub(super) fn hold(matches: &Matches, sources: &Ranges, asking: &Asking<'_>) -> bool {
     let keys = &asking.head.keys;
     let of = |span: &crate::l7::codec::Span| Some(span.of(asking.message)).filter(|text| !text.is_empty());
     let method = keys.method.of(asking.message);
     matches.service.as_ref().is_none_or(|wanted| text(wanted, of(&keys.service)))
         && (matches.methods.is_empty() || matches.methods.iter().any(|wanted| wanted.as_bytes() == method))
         && matches.path.as_ref().is_none_or(|wanted| path(wanted, of(&keys.path), keys.path_is_odd))
-        && matches.headers.iter().all(|wanted| text(&wanted.value, asking.header(&wanted.name)))
-        && (matches.sources.is_empty() || within(&matches.sources, asking.peer))
+        && matches.headers.iter().all(|wanted| header(wanted, asking))
+        && (matches.sources.is_empty() || sources.has(asking.peer))
 }
 
-/// Whether one of `nets` has the address. A mapped IPv4 address counts as IPv4.
-pub(super) fn within(nets: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    nets.iter().any(|net| net.contains(&address))
+/// Whether the headers of a name are as wanted: one of them, or all of them as one list (RFC 9110, 5.3). Nobody gets around
+/// a route by one more header.
+pub(super) fn header(wanted: &HeaderMatch, asking: &Asking<'_>) -> bool {
+    let (text, whole): (&[u8], bool) = match &wanted.value {
+        TextMatch::Exact(text) => (text.as_bytes(), true),
+        TextMatch::Prefix(text) => (text.as_bytes(), false),
+        TextMatch::Present | TextMatch::Absent => (b"", false),
+    };
+    let (mut there, mut holds) = (false, false);
+    // What of the text is not yet in the list of values up to here; none: the list is another.
+    let mut left = Some(text);
+    asking.values(&wanted.name, &mut |value| {
+        if there {
+            left = left.and_then(|left| behind(left, b", ", whole));
+        }
+        left = left.and_then(|left| behind(left, value, whole));
+        there = true;
+        holds = if whole { value == text } else { value.starts_with(text) || left == Some(b"") };
+        !holds
+    });
+    match &wanted.value {
+        TextMatch::Exact(_) => holds || there && left == Some(b""),
+        TextMatch::Prefix(_) => holds,
+        TextMatch::Present => there,
+        TextMatch::Absent => !there,
+    }
+}
+
+/// What is left of a text behind a part of what it is compared with.
+fn behind<'t>(text: &'t [u8], part: &[u8], whole: bool) -> Option<&'t [u8]> {
+    if !whole && part.starts_with(text) { Some(b"") } else { text.strip_prefix(part) }
 }
 
 pub(super) fn text(wanted: &TextMatch, found: Option<&[u8]>) -> bool {

@@ -3,12 +3,14 @@
 
 pub mod access;
 mod matches;
+mod ranges;
 mod table;
 #[cfg(test)]
 mod tests;
 mod why;
 
 pub use matches::Asking;
+pub use ranges::Ranges;
 pub(in crate::l7) use table::with_edits;
 pub use table::{Does, RouteCounters, Taken, Target, VirtualHosts, full_name};
 pub use why::{conditions, why_not};

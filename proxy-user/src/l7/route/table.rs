@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::matches::{self, Asking};
+use super::ranges::Ranges;
 use crate::l7::codec::HeaderEdit;
 use crate::l7::snapshot::{Action, HeaderChange, Matches, Mirror, Retry, Route, VirtualHost};
 use crate::l7::stats::Tally;
@@ -23,6 +24,8 @@ pub struct VirtualHosts {
 #[derive(Debug)]
 struct Compiled {
     matches: Matches,
+    /// [`Matches::sources`], for look-ups.
+    sources: Ranges,
     taken: Rc<Taken>,
 }
 
@@ -221,7 +224,8 @@ impl VirtualHosts {
                 if let Some(counters) = counters.get(taken.name.as_str()) {
                     taken.counters = Rc::clone(counters);
                 }
-                Compiled { matches: route.matches.clone(), taken: Rc::new(taken) }
+                let sources = Ranges::of(&route.matches.sources);
+                Compiled { matches: route.matches.clone(), sources, taken: Rc::new(taken) }
             });
             table.hosts.push(routes.collect());
         }
@@ -239,7 +243,7 @@ impl VirtualHosts {
         self.hosts
             .get(host)?
             .iter()
-            .find(|route| matches::hold(&route.matches, asking))
+            .find(|route| matches::hold(&route.matches, &route.sources, asking))
             .map(|route| &route.taken)
     }
 

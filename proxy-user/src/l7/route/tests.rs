@@ -1,9 +1,11 @@
 use std::net::IpAddr;
 
-use super::access::{allows, allows_address};
-use super::{Asking, VirtualHosts};
+use super::access::AccessList;
+use super::{Asking, Ranges, VirtualHosts};
 use crate::l7::codec::{Codec as _, Decoded, Limits, Session, Side, http1::Http1};
-use crate::l7::snapshot::{Access, AccessRule, Destination, Route, VirtualHost};
+use crate::l7::snapshot::{
+    Access, AccessRule, Destination, HeaderMatch, Matches, Route, TextMatch, VirtualHost,
+};
 
 fn with<R>(request: &str, peer: &str, then: impl FnOnce(&Asking<'_>) -> R) -> R {
     let mut session = Session::new(Side::Client, Limits::default());
@@ -37,13 +39,13 @@ fn the_first_match_decides() {
     ] {
         let access = Access { rules: rules.to_vec(), default_deny, ..Access::default() };
         let address: IpAddr = address.parse().unwrap();
-        assert_eq!(allows_address(&access, address), allowed, "{address} by {access:?}");
+        assert_eq!(AccessList::compile(&access).allows_address(address), allowed, "{address} by {access:?}");
     }
 }
 
 #[test]
 fn what_trusted_hops_say_is_read_from_the_end_and_garbage_is_denied() {
-    let trusted = ["10.0.0.0/8".parse().unwrap()];
+    let trusted = Ranges::of(&["10.0.0.0/8".parse().unwrap()]);
     for (hops, value, allowed) in [
         (1, "1.1.1.1, 192.0.2.1", false),
         (2, "192.0.2.1, 1.1.1.1", false),
@@ -60,15 +62,13 @@ fn what_trusted_hops_say_is_read_from_the_end_and_garbage_is_denied() {
             header: Some("X-Client".into()),
             hops,
             rules: vec![rule(true, &["192.0.2.0/24"])],
-            default_deny: false,
+            ..Access::default()
         };
+        let access = AccessList::compile(&access);
         let request = format!("GET / HTTP/1.1\r\nHost: h\r\nx-client: {value}\r\n\r\n");
-        let decided = with(&request, "10.1.2.3", |asking| allows(&access, &trusted, asking));
+        let decided = with(&request, "10.1.2.3", |asking| access.allows(&trusted, asking));
         assert_eq!(decided, allowed, "{hops} {value}");
-        assert!(
-            with(&request, "11.1.2.3", |asking| allows(&access, &trusted, asking)),
-            "its word is nothing"
-        );
+        assert!(with(&request, "11.1.2.3", |asking| access.allows(&trusted, asking)), "its word is nothing");
     }
 }
 
@@ -113,4 +113,45 @@ fn weights_are_exact() {
         *counts.entry(target).or_insert(0) += 1;
     }
     assert_eq!(counts.values().copied().collect::<Vec<_>>(), [270, 27, 3]);
+}
+
+/// One more field, in front or behind, or under the name that a CGI takes for the same, gets nobody around a route.
+#[test]
+fn headers_match_by_all_fields_of_their_name() {
+    let exact = |text: &str| TextMatch::Exact(text.into());
+    let prefix = |text: &str| TextMatch::Prefix(text.into());
+    for (fields, wanted, holds) in [
+        (&["x-role: guest", "x-role: bad"][..], exact("bad"), true),
+        (&["x-role: bad", "x-role: guest"], exact("bad"), true),
+        (&["x-role: guest", "X_Role: bad"], exact("bad"), true),
+        (&["x-role: guest", "x-other: bad"], exact("bad"), false),
+        (&["x-role: a", "x-role: b"], exact("a, b"), true),
+        (&["x-role: a, b"], exact("a, b"), true),
+        (&["x-role: a, b", "x-role: c"], exact("a, b, c"), true),
+        (&["x-role: a", "x-role: b"], exact("a,b"), false),
+        (&["x-role: a", "x-role: b"], exact("a, "), false),
+        (&["x-role: a", "x-role: b", "x-role: c"], exact("a, b"), false),
+        (&["x-role: a", "x-role: b"], exact("b, a"), false),
+        (&["x-role: guest", "x-role: bad-one"], prefix("bad"), true),
+        (&["x-role: a", "x-role: bad-one"], prefix("a, bad"), true),
+        (&["x-role: a", "x-role: bad-one"], prefix("a,"), true),
+        (&["x-role: a", "x-role: one"], prefix("a, bad"), false),
+        (&["x-role: a", "x-role: b", "x-role: c"], prefix("a, b, "), true),
+        (&["x-role: a"], prefix("a, b"), false),
+        (&["x_role: guest"], TextMatch::Absent, false),
+        (&["x_role: guest"], TextMatch::Present, true),
+        (&["x-other: guest"], TextMatch::Absent, true),
+        (&["x-role:", "x-role:"], exact(""), true),
+    ] {
+        let wanted = HeaderMatch { name: "X-Role".into(), value: wanted };
+        let matches = Matches { headers: vec![wanted], ..Matches::default() };
+        let route = Route { matches: matches.clone(), ..Route::default() };
+        let host = VirtualHost { hosts: vec!["*".into()], routes: vec![route], ..VirtualHost::default() };
+        let table = VirtualHosts::compile(&[host]);
+        let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n\r\n", fields.join("\r\n"));
+        let found = with(&request, "1.1.1.1", |asking| {
+            (table.route(asking).is_some(), super::why_not(&matches, asking).is_none())
+        });
+        assert_eq!(found, (holds, holds), "{fields:?} {matches:?}");
+    }
 }

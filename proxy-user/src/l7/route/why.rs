@@ -1,6 +1,7 @@
 //! Why a route does not have a request, in words. [`matches::hold`](super::matches) decides; this says the same.
 
-use super::matches::{Asking, path, text, within};
+use super::matches::{Asking, header, path, text};
+use super::ranges::Ranges;
 use crate::l7::snapshot::{Matches, TextMatch};
 
 /// The first condition that a request does not meet; `None`: it meets all.
@@ -19,13 +20,16 @@ pub fn why_not(matches: &Matches, asking: &Asking<'_>) -> Option<String> {
     if let Some(wanted) = matches.path.as_ref().filter(|wanted| !path(wanted, found_path, keys.path_is_odd)) {
         return Some(unmet("the path", wanted, found_path));
     }
-    for header in &matches.headers {
-        let found = asking.header(&header.name);
-        if !text(&header.value, found) {
-            return Some(unmet(&format!("the header {}", header.name), &header.value, found));
-        }
+    if let Some(wanted) = matches.headers.iter().find(|wanted| !header(wanted, asking)) {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        asking.values(&wanted.name, &mut |value| {
+            found.push(value.to_vec());
+            true
+        });
+        let found = (!found.is_empty()).then(|| found.join(&b", "[..]));
+        return Some(unmet(&format!("the header {}", wanted.name), &wanted.value, found.as_deref()));
     }
-    if !matches.sources.is_empty() && !within(&matches.sources, asking.peer) {
+    if !matches.sources.is_empty() && !Ranges::of(&matches.sources).has(asking.peer) {
         let nets: Vec<_> = matches.sources.iter().map(ToString::to_string).collect();
         return Some(format!("the source {} is not in {}", asking.peer, nets.join(", ")));
     }
@@ -99,7 +103,12 @@ mod tests {
     fn why_not_says_nothing_exactly_where_the_route_has_the_request() {
         let mut held = 0;
         for target in ["/", "/a", "/a/b", "/ab", "/a/../b", "/a%2fb", "/?q"] {
-            for (method, lane) in [("GET", "x-lane: b\r\n"), ("HEAD", ""), ("POST", "x-lane: \r\n")] {
+            for (method, lane) in [
+                ("GET", "x-lane: b\r\n"),
+                ("HEAD", ""),
+                ("POST", "x-lane: \r\n"),
+                ("GET", "X-Lane: c\r\nx_lane: /a/b\r\n"),
+            ] {
                 let request = format!("{method} {target} HTTP/1.1\r\nhost: x\r\n{lane}\r\n");
                 let mut session = Session::new(Side::Client, Limits::default());
                 let Ok(Decoded::Head(head)) = Http1.decode(&mut session, request.as_bytes()) else {
@@ -124,7 +133,7 @@ mod tests {
                             let why = why_not(&matches, &asking);
                             assert_eq!(
                                 why.is_none(),
-                                hold(&matches, &asking),
+                                hold(&matches, &Ranges::of(&matches.sources), &asking),
                                 "{request} {matches:?} {why:?}"
                             );
                             held += usize::from(why.is_none());

@@ -51,6 +51,8 @@ pub struct Access {
     pub hops: u8,
     /// The rules.
     pub rules: Vec<AccessRule>,
+    /// Names of the ACL's lists that the last of these rules are, for who asks why.
+    pub lists: Vec<String>,
     /// Without a match: deny.
     pub default_deny: bool,
 }

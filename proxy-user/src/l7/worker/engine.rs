@@ -127,7 +127,20 @@ impl Engine {
     }
 
     fn look_at_the_clock(&mut self) {
-        self.now = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+        self.now = self.clock();
+    }
+
+    fn clock(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Reports as before, if it is time: in work that is long, and no hang.
+    pub(super) fn show_life(&mut self) {
+        let now = self.clock();
+        if now >= self.next_report {
+            self.next_report = now + REPORT;
+            self.control.report(&self.stats);
+        }
     }
 
     fn hear(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@ use super::client::{HIGH, Step};
 use super::connection::{Answer, Exchange, Protocol, State};
 use super::engine::Engine;
 use super::log::Line;
+use super::services::Service;
 use super::slab::Key;
 use super::timers::NEVER;
 use crate::l7::codec::{
@@ -14,7 +15,7 @@ use crate::l7::codec::{
     ReplyEnd, Timeout,
 };
 use crate::l7::pool::Draw;
-use crate::l7::route::{Asking, Does, Taken, Target, access};
+use crate::l7::route::{Asking, Does, Taken, Target};
 use crate::l7::snapshot::{Balance, ClientAddress, HashBy};
 use crate::l7::stats::Outcome;
 
@@ -41,10 +42,7 @@ impl Engine {
         let draining = self.drain_until;
         let service = self.directory.all.get_mut(service_key).ok_or(LocalReason::NoRoute)?;
         service.counters.requests += 1;
-        let rules = &service.plan.rules;
-        if let Some(list) = &rules.access
-            && !access::allows(list, &rules.trusted, asking)
-        {
+        if service.access.as_ref().is_some_and(|list| !list.allows(&service.trusted, asking)) {
             return Err(LocalReason::Denied);
         }
         if service.counters.requests_active >= service.bounds.requests {
@@ -64,8 +62,7 @@ impl Engine {
             patience = SHARED_PATIENCE;
         }
         if let Timeout::Millis(millis) = asking.head.timeout
-            && !rules.trusted.is_empty()
-            && rules.trusted.iter().any(|net| net.contains(&asking.peer))
+            && service.trusted.has(asking.peer)
         {
             patience = patience.min(u64::from(millis) * 1000);
         }
@@ -196,7 +193,7 @@ impl Engine {
         let lost = Refusal::fatal(LocalReason::Internal, "the connection is gone");
         let client = self.clients.get(key).ok_or(lost)?;
         let service = self.directory.all.get(client.service).ok_or(lost)?;
-        let note = client_note(&service.plan, client.peer.ip());
+        let note = client_note(service, client.peer.ip());
         crate::l7::route::with_edits(&taken.request_headers, |headers| {
             let edits = Edits { headers, client: note, ..Edits::default() };
             codec.forward(bytes, head, &edits, out).map(|forwarded| forwarded.used)
@@ -330,18 +327,14 @@ impl Engine {
 }
 
 /// Who the client is, for a codec to say.
-pub(super) fn client_note<'a>(
-    plan: &'a crate::l7::snapshot::Service,
-    address: std::net::IpAddr,
-) -> Option<ClientNote<'a>> {
-    let (style, header): (_, &[u8]) = match &plan.client_address {
+pub(super) fn client_note(service: &Service, address: std::net::IpAddr) -> Option<ClientNote<'_>> {
+    let (style, header): (_, &[u8]) = match &service.plan.client_address {
         ClientAddress::None | ClientAddress::ProxyV2 => return None,
         ClientAddress::XForwardedFor => (NoteStyle::XForwardedFor, b""),
         ClientAddress::Forwarded => (NoteStyle::Forwarded, b""),
         ClientAddress::Header(name) => (NoteStyle::Named, name.as_bytes()),
     };
-    let trusted = plan.rules.trusted.iter().any(|net| net.contains(&address.to_canonical()));
-    Some(ClientNote { address, style, header, trusted })
+    Some(ClientNote { address, style, header, trusted: service.trusted.has(address) })
 }
 
 fn hash_of(by: &HashBy, asking: &Asking<'_>) -> u64 {

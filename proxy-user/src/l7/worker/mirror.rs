@@ -229,7 +229,7 @@ impl Engine {
             hash: 0,
             log: None,
         })?;
-        let note = client_note(&service.plan, client.peer.ip());
+        let note = client_note(service, client.peer.ip());
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();
         let forwarded = crate::l7::route::with_edits(&taken.request_headers, |headers| {

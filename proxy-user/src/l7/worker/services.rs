@@ -12,7 +12,8 @@ use super::slab::{Key, Slab};
 use super::timers::NEVER;
 use crate::l7::codec::{self, Codec, Limits as CodecLimits};
 use crate::l7::pool::{Budget, Chooser, Endpoint, micros};
-use crate::l7::route::{Taken, VirtualHosts};
+use crate::l7::route::access::AccessList;
+use crate::l7::route::{Ranges, Taken, VirtualHosts};
 use crate::l7::snapshot::{self, EndpointState, Snapshot};
 
 /// One service.
@@ -22,6 +23,10 @@ pub(super) struct Service {
     /// As the snapshot has it.
     pub(super) plan: snapshot::Service,
     hosts_plan: Vec<snapshot::VirtualHost>,
+    /// Who may ask.
+    pub(super) access: Option<AccessList>,
+    /// Peers that are believed.
+    pub(super) trusted: Ranges,
     pub(super) codec: Protocol,
     /// To be detected among; empty: it is `codec`.
     pub(super) candidates: Vec<Protocol>,
@@ -147,6 +152,8 @@ impl Engine {
                 Some(key) => self.change_service(key, plan, hosts),
                 None => self.new_service(name, plan, hosts, first),
             }
+            // Many services take their time.
+            self.show_life();
         }
         let gone: Vec<Key> = self
             .directory
@@ -187,6 +194,8 @@ impl Engine {
             candidates: plan.rules.detect.iter().map(|codec| protocol(codec)).collect(),
             hosts: (!hosts.is_empty()).then(|| VirtualHosts::compile(hosts)),
             hosts_plan: hosts.to_vec(),
+            access: plan.rules.access.as_ref().map(AccessList::compile),
+            trusted: Ranges::of(&plan.rules.trusted),
             itself: Rc::new(Taken::to_itself()),
             counters: Counters::default(),
             budget: Budget::default(),
@@ -218,6 +227,11 @@ impl Engine {
         service.codec = protocol(&plan.codec);
         service.candidates = plan.rules.detect.iter().map(|codec| protocol(codec)).collect();
         service.bounds = Bounds::of(plan, workers);
+        // Endpoints change often, long lists seldom.
+        if service.plan.rules.access != plan.rules.access {
+            service.access = plan.rules.access.as_ref().map(AccessList::compile);
+        }
+        service.trusted = Ranges::of(&plan.rules.trusted);
         service.plan = plan.clone();
         let before = service.chooser.members().to_vec();
         let known: HashMap<SocketAddr, Key> =

@@ -145,7 +145,7 @@ impl Engine {
                 log: request.log,
             })
             .ok_or(LocalReason::Overloaded)?;
-        let note = if request.tries == 0 { client_note(&service.plan, client.peer.ip()) } else { None };
+        let note = if request.tries == 0 { client_note(service, client.peer.ip()) } else { None };
         let changes = if request.tries == 0 { request.taken.request_headers.as_slice() } else { &[] };
         let out = upstream.stream.output(&mut self.buffers);
         let before = out.len();

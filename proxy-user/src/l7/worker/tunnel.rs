@@ -14,7 +14,6 @@ use super::splice::{Bulk, Moved, Pipes};
 use super::stream::Stream;
 use crate::l7::codec::LocalReason;
 use crate::l7::pool::Verdict;
-use crate::l7::route::access;
 use crate::l7::snapshot::ClientAddress;
 
 /// Endpoints tried for one connection.
@@ -41,8 +40,7 @@ impl Engine {
         let Some(client) = self.clients.get(key) else { return };
         let (service_key, peer) = (client.service, client.peer.ip());
         let Some(service) = self.directory.all.get_mut(service_key) else { return };
-        let denied =
-            service.plan.rules.access.as_ref().is_some_and(|list| !access::allows_address(list, peer));
+        let denied = service.access.as_ref().is_some_and(|list| !list.allows_address(peer));
         if denied {
             service.counters.local(LocalReason::Denied);
             self.client_lost(key);

@@ -35,9 +35,7 @@ pub(super) fn decode(session: &Session, bytes: &[u8]) -> Result<Decoded, Refusal
         return Err(refusal(fault(session.side), "bolt: the frame's CRC is wrong: bytes changed on the way"));
     }
     let headers = Span::new(head.headers_at(), usize::from(head.header_len));
-    let keys = keys(headers, bytes).map_err(|_| {
-        refuse(fault(session.side), "bolt: the header map's lengths do not add up to its size")
-    })?;
+    let keys = keys(headers, bytes, session.side).map_err(|what| refuse(fault(session.side), what))?;
     Ok(Decoded::Head(neutral(&head, whole, headers, keys)))
 }
 
@@ -72,26 +70,31 @@ fn neutral(head: &bolt::Head, whole: bool, headers: Span, keys: Keys) -> Head {
     }
 }
 
-/// Service and method. Of several headers of a name the last counts, as in a Java peer's map; `service` goes before
-/// `sofa_head_target_service`, which says the same in frames of SOFARPC.
-fn keys(headers: Span, bytes: &[u8]) -> Result<Keys, BoltError> {
+/// Service and method. `service` goes before `sofa_head_target_service`, which says the same in frames of SOFARPC. A
+/// client that says one of these twice, with two values, is refused: a Java peer uses the last, MOSN the first.
+fn keys(headers: Span, bytes: &[u8], side: Side) -> Result<Keys, &'static str> {
     let map = headers.of(bytes);
     let mut keys = Keys::default();
-    let mut target = Span::default();
+    let (mut service, mut target, mut method) = (None, None, None);
     for pair in Headers::new(map) {
-        let (name, value) = pair?;
+        let (name, value) = pair.map_err(|_| "bolt: the header map's lengths do not add up to its size")?;
         let place = match name {
-            b"service" => &mut keys.service,
+            b"service" => &mut service,
             b"sofa_head_target_service" => &mut target,
-            b"sofa_head_method_name" => &mut keys.method,
+            b"sofa_head_method_name" => &mut method,
             _ => continue,
         };
+        if place.replace(value).is_some_and(|before: &[u8]| before != value) && side == Side::Client {
+            return Err("bolt: a header that routes the message is there twice, with two values");
+        }
+    }
+    let span = |value: Option<&[u8]>| {
+        let value = value.filter(|value| !value.is_empty())?;
         let inside = value.as_ptr().addr().wrapping_sub(map.as_ptr().addr());
-        *place = Span::new((headers.start as usize).wrapping_add(inside), value.len());
-    }
-    if keys.service.is_empty() {
-        keys.service = target;
-    }
+        Some(Span::new((headers.start as usize).wrapping_add(inside), value.len()))
+    };
+    keys.service = span(service).or_else(|| span(target)).unwrap_or_default();
+    keys.method = span(method).unwrap_or_default();
     Ok(keys)
 }
 

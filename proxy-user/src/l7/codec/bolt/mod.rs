@@ -66,6 +66,26 @@ impl Codec for Bolt {
         }
     }
 
+    /// All of exactly that name: MOSN uses the first of them, Java the last.
+    fn values<'a>(
+        &self,
+        message: &'a [u8],
+        head: &Head,
+        name: &[u8],
+        each: &mut dyn FnMut(&'a [u8]) -> bool,
+    ) {
+        let pairs = Headers::new(head.headers.of(message)).map_while(Result::ok);
+        for (_, value) in pairs.filter(|(found, _)| *found == name) {
+            if !each(value) {
+                return;
+            }
+        }
+    }
+
+    fn is_name(&self, name: &[u8], other: &[u8]) -> bool {
+        name == other
+    }
+
     fn patch_id(&self, message: &mut [u8], head: &Head, id: u64) {
         forward::patch(message, head, id);
     }

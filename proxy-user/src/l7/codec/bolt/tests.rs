@@ -112,10 +112,30 @@ fn keys_of_a_sofarpc_request() {
     let found = head(&bytes);
     assert_eq!(found.keys.service.of(&bytes), b"Target:1.0");
     assert_eq!(found.keys.method.of(&bytes), b"say");
-    let bytes = call(&[("service", "a"), ("sofa_head_target_service", "b"), ("service", "c")]);
+    let bytes = call(&[("service", "c"), ("sofa_head_target_service", "b"), ("service", "c")]);
     assert_eq!(head(&bytes).keys.service.of(&bytes), b"c");
     assert_eq!(Bolt.header(&bytes, &head(&bytes), b"service"), Some(&b"c"[..]));
     assert!(head(&call(&[])).keys.service.is_empty());
+    let mut seen = Vec::new();
+    let bytes = call(&[("lane", "a"), ("Lane", "x"), ("lane", "b")]);
+    Bolt.values(&bytes, &head(&bytes), b"lane", &mut |value| {
+        seen.push(value.to_vec());
+        true
+    });
+    assert_eq!(seen, [b"a", b"b"]);
+}
+
+/// A Java peer would use the last and MOSN the first, so that a route for one would be gone around by the other.
+#[test]
+fn a_key_with_two_values_is_refused() {
+    for key in ["service", "sofa_head_target_service", "sofa_head_method_name"] {
+        let twice = call(&[(key, "good"), ("x", "y"), (key, "bad")]);
+        let refused = decode(&twice).unwrap_err();
+        assert_eq!((refused.reason, refused.skip), (LocalReason::BadRequest, twice.len() as u64));
+        let mut out = Vec::new();
+        assert_eq!(Bolt.reply(&refused.asked.unwrap(), &refused.reply(), &mut out), ReplyEnd::Keep);
+        assert!(decode(&call(&[(key, "good"), (key, "good")])).is_ok());
+    }
 }
 
 #[test]

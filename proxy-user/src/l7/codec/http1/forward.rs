@@ -2,7 +2,7 @@
 
 use super::super::{Body, Edits, Forwarded, Head, HeaderEdit, Kind, LocalReason, Refusal};
 use super::fields::is;
-use super::lines::{Line, Lines, list};
+use super::lines::{Line, Lines, list, same};
 use super::note;
 use super::notes::Notes;
 use super::response::{may_say_length, status_and_reason};
@@ -179,11 +179,12 @@ fn connections<'a>(message: &'a [u8], head: &Head) -> impl Iterator<Item = Line<
     Lines::of(message, head).filter(|line| line.name.len() == 10 && is(line.name, b"connection"))
 }
 
-/// Whether an edit takes the line away. Fields that frame the message are nobody's to edit.
+/// Whether an edit takes the line away: also one that a CGI takes for the same field, or a client could say there what the
+/// edit is to keep it from saying. Fields that frame the message are nobody's to edit.
 fn edited(line: &Line<'_>, edits: &Edits<'_>) -> bool {
     edits.headers.iter().any(|edit| match edit {
         HeaderEdit::Set(name, _) | HeaderEdit::Remove(name) => {
-            name.eq_ignore_ascii_case(line.name) && rule(line.name) == Rule::EndToEnd
+            same(name, line.name) && rule(line.name) == Rule::EndToEnd
         }
         HeaderEdit::Add(..) => false,
     })

@@ -38,6 +38,12 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
+/// Whether two names are one to a backend. To a CGI, `X_Forwarded_For` is `X-Forwarded-For`.
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(one) == fold(other))
+}
+
 /// The parts of a comma-separated list, without whitespace around them and without empty ones.
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())

@@ -86,6 +86,25 @@ impl Codec for Http1 {
         }
     }
 
+    /// In any case, and with `_` for `-`: to a CGI these are one.
+    fn values<'a>(
+        &self,
+        message: &'a [u8],
+        head: &Head,
+        name: &[u8],
+        each: &mut dyn FnMut(&'a [u8]) -> bool,
+    ) {
+        for line in lines::Lines::of(message, head).filter(|line| lines::same(line.name, name)) {
+            if !each(line.value) {
+                return;
+            }
+        }
+    }
+
+    fn is_name(&self, name: &[u8], other: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(other)
+    }
+
     fn patch_id(&self, _message: &mut [u8], _head: &Head, _id: u64) {}
 
     fn forward(

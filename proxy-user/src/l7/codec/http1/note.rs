@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::super::{ClientNote, Edits, Head, NoteStyle};
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, same};
 
 /// Whether a line makes room for what [`put`] writes, or is the word of a peer that is not trusted.
 pub(super) fn replaces(line: &Line<'_>, edits: &Edits<'_>) -> bool {
@@ -46,16 +46,12 @@ fn put_before(message: &[u8], head: &Head, note: &ClientNote<'_>, name: &[u8], o
     if !note.trusted {
         return;
     }
-    for line in Lines::of(message, head).filter(|line| same(line.name, name) && !line.value.is_empty()) {
+    // Not `X_Forwarded_For`: a trusted proxy that does not know it may have passed on what its client said in it.
+    let says = |line: &Line<'_>| line.name.eq_ignore_ascii_case(name) && !line.value.is_empty();
+    for line in Lines::of(message, head).filter(says) {
         out.extend_from_slice(line.value);
         out.extend_from_slice(b", ");
     }
-}
-
-/// Whether two names are one to a backend. To a CGI, `X_Forwarded_For` is `X-Forwarded-For`.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(one) == fold(other))
 }
 
 const fn says_for_list(note: &ClientNote<'_>) -> bool {

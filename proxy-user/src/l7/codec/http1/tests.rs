@@ -193,6 +193,30 @@ fn the_client_is_named() {
     assert!(forwarded.ends_with("\r\nForwarded: for=9.9.9.9, for=1.2.3.4\r\n\r\n"));
 }
 
+/// What an edit takes away, a CGI finds under no name that it takes for the same.
+#[test]
+fn edits_act_on_all_fields_that_a_backend_may_take_for_one() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nX_User: root\r\nx-user: root\r\nX-User: root\r\nX-Role: a\r\n\
+                X_Role: b\r\nX-Rolf: c\r\n\r\n";
+    let headers = &[HeaderEdit::Set(b"X-User", b"me"), HeaderEdit::Remove(b"x_role")];
+    assert_eq!(
+        pass_request(text, &Edits { headers, ..Edits::default() }),
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Rolf: c\r\nX-User: me\r\n\r\n"
+    );
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n";
+    let client = ClientNote {
+        address: "1.2.3.4".parse().unwrap(),
+        style: NoteStyle::XForwardedFor,
+        header: b"",
+        trusted: true,
+    };
+    assert_eq!(
+        pass_request(text, &Edits { client: Some(client), ..Edits::default() }),
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9, 1.2.3.4\r\n\r\n",
+        "a hop that is trusted has not written the other"
+    );
+}
+
 #[test]
 fn bodies_of_answers() {
     let body = |request: &str, status: &str| {

@@ -65,6 +65,19 @@ impl Codec for Tcp {
     ) {
     }
 
+    fn values<'a>(
+        &self,
+        _message: &'a [u8],
+        _head: &Head,
+        _name: &[u8],
+        _each: &mut dyn FnMut(&'a [u8]) -> bool,
+    ) {
+    }
+
+    fn is_name(&self, _name: &[u8], _other: &[u8]) -> bool {
+        false
+    }
+
     fn patch_id(&self, _message: &mut [u8], _head: &Head, _id: u64) {}
 
     fn forward(
