@@ -7,6 +7,7 @@
 //!
 //! `engine` is the loop; `client` and `upstream` what happens on each side; `exchange` and `answer` are requests that
 //! come one after the other (HTTP/1), `shared` those that share connections (Bolt), `tunnel` bytes without messages.
+//! `held` bounds what is kept for clients that share; `succession` is what becomes of clients when services change.
 
 mod accept;
 mod answer;
