@@ -139,7 +139,8 @@ impl Store {
         let services = read.open_table(SERVICES).map_err(|error| self.failed(error))?;
         for row in services.iter().map_err(|error| self.failed(error))? {
             let (name, value) = row.map_err(|error| self.failed(error))?;
-            api.services.insert(name.value().to_owned(), self.row(rows::service(value.value()))?);
+            let service = self.row(rows::service(name.value(), value.value()))?;
+            api.services.insert(name.value().to_owned(), service);
         }
         Ok(api)
     }

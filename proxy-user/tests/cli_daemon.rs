@@ -270,3 +270,104 @@ fn detach_asks_the_daemon_and_reports_what_is_left() {
     assert_eq!(exit(&output), 6);
     assert_eq!(stdout(&output), "removed eth0\nLEFT /run/weir/bpf: busy\n");
 }
+
+const SETTINGS: &str = r#"{"generation":7,"service":"web","origin":"api","overridden":true,"settings":{
+    "codec":"http1","l7":{"trusted":["10.0.0.0/8"],"limits":{"requests":5}},
+    "route":[{"name":"a","headers":{"x y":"1"},"to":"next"}],"host":[{"hosts":["b"],"route":[{}]}]}}"#;
+const SET: &str = r#"{"generation":8,"changed":true,"dry_run":true,"warnings":[{"code":"w","detail":"the detail"}],
+    "counts":{"added":1,"updated":1,"unchanged":0,"removed":1,"refused":0},"items":[
+    {"item":"codec","operation":"add","outcome":"updated","note":"a becomes b"},
+    {"item":"route */x","operation":"add","outcome":"added"},{"item":"route */y","operation":"remove","outcome":"removed"}]}"#;
+
+#[test]
+fn l7_settings_are_shown_as_text_that_can_be_set_again() {
+    let daemon =
+        Daemon::new(&[("GET /v1/services/web/l7 ", 200, SETTINGS), ("PUT /v1/services/web/l7", 200, SET)]);
+    let shown = daemon.weir(&["l7", "show", "web"]);
+    assert_eq!(exit(&shown), 0, "{}", stderr(&shown));
+    let text = stdout(&shown);
+    let rest = text.split_once("generation 7\n").unwrap().1.split_once('\n').unwrap().1;
+    assert_eq!(
+        rest,
+        "codec = \"http1\"\n\n[service.l7]\nlimits = { requests = 5 }\ntrusted = [\"10.0.0.0/8\"]\n\n\
+         [[service.route]]\nheaders = { \"x y\" = \"1\" }\nname = \"a\"\nto = \"next\"\n\n\
+         [[service.host]]\nhosts = [\"b\"]\n\n[[service.host.route]]\n"
+    );
+    let json = stdout(&daemon.weir(&["-o", "json", "l7", "show", "web"]));
+    assert!(json.contains(r#""origin":"api""#) && json.contains(r#""v":1"#), "{json}");
+    let body = |request: &str| -> serde_json::Value {
+        serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    // A header's name is checked here as it is there.
+    let text = text.replace("x y", "x-y");
+    let args = ["--if-gen", "7", "l7", "set", "web", "--file", "-", "--dry-run"];
+    let set = daemon.weir_with(&args, &text);
+    assert_eq!(exit(&set), 0, "{}", stderr(&set));
+    assert_eq!(
+        stdout(&set),
+        "~ codec: a becomes b\n+ route */x\n- route */y\n\
+         web: this would change, and nothing was changed (generation 8)\n"
+    );
+    assert!(stderr(&set).contains("warning w: the detail"));
+    let request = daemon.requests("PUT /v1/services/web/l7?dry_run=true").remove(0);
+    assert!(request.to_ascii_lowercase().contains("if-match: \"7\""), "{request}");
+    assert_eq!(body(&request)["route"][0]["headers"]["x-y"], "1");
+    let again = daemon.weir_with(&args, &body(&request).to_string());
+    assert_eq!(exit(&again), 0, "JSON is read, too: {}", stderr(&again));
+    assert_eq!(body(&daemon.requests("PUT").remove(1)), body(&request));
+}
+
+#[test]
+fn l7_settings_with_a_mistake_never_reach_the_daemon() {
+    let daemon = Daemon::new(&[("PUT /v1/services/web/l7", 200, SET)]);
+    for (text, told) in [
+        ("", "standard input is empty"),
+        ("codec = \"http9\"\n", "did you mean `http1`"),
+        ("codec = \"http1\"\n[[route]]\npat = \"/\"\n", "--> standard input:3:1"),
+        ("codec = [", "error[config.syntax]"),
+        ("{\"codec\":\"http1\",\"route\":[{\"to\":7}]}", "/route/0/to: `to` takes no integer"),
+        ("{\"codec\"", "cannot be read as JSON"),
+    ] {
+        let output = daemon.weir_with(&["l7", "set", "web", "--file", "-"], text);
+        assert_eq!((exit(&output), stdout(&output)), (1, String::new()), "{text}");
+        assert!(stderr(&output).contains(told), "{text}: {}", stderr(&output));
+    }
+    let missing = daemon.weir(&["l7", "set", "web", "--file", "/nowhere/routes.toml"]);
+    assert_eq!(exit(&missing), 1);
+    assert!(stderr(&missing).contains("cannot read /nowhere/routes.toml"), "{}", stderr(&missing));
+    assert_eq!(daemon.requests("PUT").len(), 0);
+}
+
+#[test]
+fn a_service_is_added_with_its_l7_settings() {
+    let daemon = Daemon::new(&[
+        ("GET /v1/services/web ", 404, problem!(404, "unknown_service")),
+        ("PUT /v1/services/", 200, APPLIED),
+        ("DELETE /v1/services/web/l7", 200, APPLIED),
+    ]);
+    let add = ["service", "add", "web", "--vip", "tcp/198.51.100.10:80", "--forward", "l7"];
+    let with = |more: &[&str], input: &str| daemon.weir_with(&[&add, more].concat(), input);
+    let output = with(&["--codec", "bolt", "--codec", "http1", "--dry-run"], "");
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let first = daemon.requests("PUT /v1/services/web?dry_run=true").remove(0);
+    assert!(first.contains(r#""codec":["bolt","http1"]"#), "{first}");
+    let output = with(&["--l7", "-"], "codec = \"http1\"\n[[service.route]]\nname = \"a\"\n");
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let second = daemon.requests("PUT").remove(1);
+    assert!(
+        second.contains(r#""codec":"http1""#) && second.contains(r#""route":[{"name":"a"}]"#),
+        "{second}"
+    );
+    for (more, code) in
+        [(&["--codec", "http9"][..], 1), (&["--codec", "http1", "--l7", "-"], 2), (&["--l7", "/nowhere"], 1)]
+    {
+        assert_eq!(exit(&with(more, "codec = \"tcp\"\n")), code, "{more:?}");
+    }
+    let nat = ["service", "add", "web", "--vip", "tcp/198.51.100.10:80", "--codec", "http1"];
+    let output = daemon.weir(&nat);
+    assert_eq!(exit(&output), 2);
+    assert!(stderr(&output).contains("--forward l7"), "{}", stderr(&output));
+    assert_eq!(daemon.requests("PUT").len(), 2);
+    let unset = daemon.weir(&["l7", "unset", "web"]);
+    assert_eq!((exit(&unset), stdout(&unset)), (0, "web: dropped what was set (generation 8)\n".into()));
+}

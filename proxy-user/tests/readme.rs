@@ -14,7 +14,7 @@ use proxy_user::lab::{Namespace, Veth, left_out, run_in};
 
 /// Lines of code blocks that this test leaves to `cargo xtask ci` or to the reader.
 const ELSEWHERE: [&str; 3] = ["cargo ", "rustup ", "sudo install "];
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -22,6 +22,7 @@ const PAGES: [&str; 9] = [
     "docs/api.md",
     "docs/cli.md",
     "docs/configuration.md",
+    "docs/l7-bench.md",
     "docs/l7-processes.md",
     "docs/tutorial-sofa.md",
 ];

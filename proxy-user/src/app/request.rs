@@ -206,6 +206,7 @@ impl Daemon {
             start::check_ports(loaded.desired.snat_ports).map_err(|error| invalid(format!("{error:#}")))?;
         let base = loaded.desired.into_desired(ports, self.store.identity().seed);
         let merged = catalog::merge(&base, &self.state.api, Timestamp::now(), self.settings.limits)?;
+        merged.keeps_l7_of(&self.state.laid.merged)?;
         self.refuse_local_backends(&merged).await?;
 
         let mut warnings = merged.warnings.clone();
@@ -336,6 +337,8 @@ fn summary(change: &Change) -> String {
         Change::PutBackend { service, backend, .. } => format!("service {service}: backend {backend} put"),
         Change::DeleteBackend { service, backend } => format!("service {service}: backend {backend} deleted"),
         Change::SetBackend { service, backend, .. } => format!("service {service}: backend {backend} set"),
+        Change::SetL7 { service, l7: Some(_) } => format!("service {service}: L7 settings set"),
+        Change::SetL7 { service, l7: None } => format!("service {service}: L7 settings of the API dropped"),
         Change::SetWithdrawn { service, withdrawn: true } => format!("service {service}: VIP withdrawn"),
         Change::SetWithdrawn { service, withdrawn: false } => format!("service {service}: VIP published"),
     }

@@ -41,8 +41,8 @@ impl ApiState {
                 result.patch_list(base, &list, (order, action, scope), add, &remove, atomic, now)?;
             }
             Change::DeleteList { list } => result.delete_list(base, &list)?,
-            Change::PutService { service, definition, backends } => {
-                result.put_service(base, &service, definition, &backends)?;
+            Change::PutService { service, definition, backends, l7 } => {
+                result.put_service(base, &service, definition, &backends, l7)?;
             }
             Change::DeleteService { service } => result.delete_service(base, &service)?,
             Change::PutBackend { service, backend, new } => {
@@ -52,6 +52,7 @@ impl ApiState {
             Change::SetBackend { service, backend, new } => {
                 result.set_backend(base, &service, backend, new)?;
             }
+            Change::SetL7 { service, l7 } => result.set_l7(base, &service, l7)?,
             Change::SetWithdrawn { service, withdrawn } => result.set_withdrawn(base, &service, withdrawn)?,
         }
         result.api.tidy();
@@ -70,8 +71,15 @@ impl ApiState {
         now: Timestamp,
         limits: Limits,
     ) -> Result<(Changed, Merged), Refusal> {
+        let subject = match &change {
+            Change::PutService { service, l7, .. } | Change::SetL7 { service, l7 } => {
+                l7.clone().map(|l7| (service.clone(), l7))
+            }
+            _ => None,
+        };
         let changed = self.change(base, change, now)?;
-        let merged = merge_after(base, &changed.api, self, now, limits)?;
+        let subject = subject.as_ref().map(|(name, l7)| (name.as_str(), &**l7));
+        let merged = merge_after(base, &changed.api, self, subject, now, limits)?;
         Ok((changed, merged))
     }
 
@@ -96,7 +104,7 @@ impl ApiState {
         self.lists.retain(|_, list| list.definition.is_some() || !list.entries.is_empty());
         self.services.retain(|_, service| {
             service.overrides.retain(|_, over| over.weight.is_some() || over.state.is_some());
-            let own = service.definition.is_some() || service.withdrawn;
+            let own = service.definition.is_some() || service.withdrawn || service.l7.is_some();
             own || !service.backends.is_empty() || !service.overrides.is_empty()
         });
     }

@@ -1,13 +1,15 @@
 //! Changes of services and backends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::apply::{Changed, check_name};
 use super::apply_list::set_by;
 use super::check::MAX_WEIGHT;
+use super::l7::differences;
 use super::{ApiBackend, ApiService, NewBackend, Override, Refusal, ServiceDefinition, backend_text};
-use crate::control::types::{Code, Operation, Outcome};
-use crate::model::{AdminState, Backend, BackendAddr, Desired};
+use crate::control::types::{Code, Item, Operation, Outcome};
+use crate::model::{AdminState, Backend, BackendAddr, Desired, Forward, L7};
 
 impl Changed {
     pub(super) fn put_service(
@@ -16,8 +18,12 @@ impl Changed {
         service: &str,
         definition: ServiceDefinition,
         backends: &BTreeMap<BackendAddr, NewBackend>,
+        l7: Option<Arc<L7>>,
     ) -> Result<(), Refusal> {
         check_name("service", service)?;
+        if l7.is_some() {
+            of_mode_l7(service, definition.forward)?;
+        }
         if let Some(of_base) = base.services.get(service) {
             return Err(Refusal::new(
                 Code::OriginConflict,
@@ -29,7 +35,10 @@ impl Changed {
         }
         let old = self.api.services.remove(service);
         let known = old.as_ref().map(|old| old.backends.clone()).unwrap_or_default();
-        let mut part = ApiService { definition: Some(definition), ..ApiService::default() };
+        let kept = old.as_ref().filter(|_| l7.is_none() && definition.forward == Forward::L7);
+        let l7_fault = kept.and_then(|old| old.l7_fault.clone());
+        let l7 = l7.filter(|l7| **l7 != L7::default()).or(kept.and_then(|old| old.l7.clone()));
+        let mut part = ApiService { definition: Some(definition), l7, l7_fault, ..ApiService::default() };
         for (backend, new) in backends {
             part.backends.insert(*backend, filled(*new, known.get(backend).copied())?);
         }
@@ -156,6 +165,40 @@ impl Changed {
         Ok(())
     }
 
+    pub(super) fn set_l7(
+        &mut self,
+        base: &Desired,
+        service: &str,
+        l7: Option<Arc<L7>>,
+    ) -> Result<(), Refusal> {
+        self.known_service(base, service)?;
+        let of_base = base.services.get(service);
+        let part = self.api.services.entry(service.to_owned()).or_default();
+        let forward = of_base.map(|base| base.forward).or(part.definition.map(|own| own.forward));
+        if l7.is_some() {
+            of_mode_l7(service, forward.unwrap_or_default())?;
+        }
+        let default = Arc::new(L7::default());
+        let below = of_base.and_then(|base| base.l7.as_ref()).unwrap_or(&default);
+        let old = part.l7.as_ref().unwrap_or(below);
+        let new = l7.as_ref().unwrap_or(below);
+        let (items, same) = differences(old, new);
+        if items.is_empty() {
+            let operation = if l7.is_some() { Operation::Add } else { Operation::Remove };
+            let outcome = if l7.is_some() { Outcome::Exists } else { Outcome::Absent };
+            self.items.push(Item { item: service.to_owned(), operation, outcome, code: None, note: None });
+        }
+        for item in items {
+            self.counts.add(item.outcome);
+            self.items.push(item);
+        }
+        self.counts.unchanged = self.counts.unchanged.saturating_add(same);
+        // What holds without the API's word needs none: it must not outlive a change of the base.
+        part.l7 = l7.filter(|l7| l7 != below);
+        part.l7_fault = None;
+        Ok(())
+    }
+
     pub(super) fn set_withdrawn(
         &mut self,
         base: &Desired,
@@ -209,6 +252,16 @@ impl Changed {
         };
         Some((of_base, now))
     }
+}
+
+fn of_mode_l7(service: &str, forward: Forward) -> Result<(), Refusal> {
+    if forward == Forward::L7 {
+        return Ok(());
+    }
+    let why =
+        format!("service {service} is not served by the L7 path, so it has no codec, routes or L7 settings");
+    Err(Refusal::new(Code::InvalidState, why)
+        .hint("give it forward = \"l7\" (`weir service add --forward l7`), or leave them out"))
 }
 
 fn filled(new: NewBackend, old: Option<ApiBackend>) -> Result<ApiBackend, Refusal> {

@@ -1,12 +1,13 @@
 //! The changes that the API can ask for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::state::ServiceDefinition;
-use crate::model::{Action, AdminState, BackendAddr, Scope};
+use crate::model::{Action, AdminState, BackendAddr, L7, Scope};
 
 /// One change of what the API has set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Change {
         definition: ServiceDefinition,
         /// Its backends.
         backends: BTreeMap<BackendAddr, NewBackend>,
+        /// Its L7 settings; none for those that it has, if it stays of mode `l7`.
+        l7: Option<Arc<L7>>,
     },
     /// Delete a service of the API.
     DeleteService {
@@ -84,6 +87,13 @@ pub enum Change {
         backend: BackendAddr,
         /// What to change: the weight, or drain and undrain.
         new: NewBackend,
+    },
+    /// Set how the L7 path serves a service, whoever set the service.
+    SetL7 {
+        /// Service.
+        service: String,
+        /// All of its settings; none takes away what the API has set.
+        l7: Option<Arc<L7>>,
     },
     /// Take a service's VIP out of its registries, or put it back.
     SetWithdrawn {

@@ -1,25 +1,30 @@
 //! The check of every merged state, whoever set its parts, in the vocabulary of the API.
 
 use super::Refusal;
+use super::l7::pointer;
 use crate::config::{Code as Fault, Limits, Problem, Severity, semantic_check_within};
 use crate::control::types::{Code, FieldError, Warning};
-use crate::model::Desired;
+use crate::model::{Desired, L7};
 
-/// What is wrong with a state as a whole refuses it; what the operator should know is returned.
+/// What the operator should know of a state.
 ///
 /// # Errors
-/// Names every fault.
-pub(super) fn check(desired: &Desired, limits: Limits) -> Result<Vec<Warning>, Refusal> {
+/// Everything that is wrong with it as a whole.
+pub(super) fn check(desired: &Desired, limits: Limits) -> Result<Vec<Warning>, Vec<Problem>> {
     let found = semantic_check_within(desired, limits);
     let (errors, warnings): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|problem| problem.severity == Severity::Error);
+    if errors.is_empty() { Ok(warnings.iter().map(warning).collect()) } else { Err(errors) }
+}
+
+/// What is wrong with a state refuses it. Faults in the L7 settings that were just set are named by their keys.
+pub(super) fn refusal(errors: &[Problem], subject: Option<(&str, &L7)>) -> Refusal {
     let Some(first) = errors.first() else {
-        return Ok(warnings.iter().map(warning).collect());
+        return Refusal::new(Code::Internal, "a state was refused without a fault");
     };
-    let refusal = Refusal::new(code(first.code), format!("{}: {}", first.at, first.message))
+    Refusal::new(code(first.code), format!("{}: {}", first.at, first.message))
         .hint(first.hint.clone())
-        .errors(errors.iter().take(MAX_ERRORS).map(field).collect());
-    Err(refusal)
+        .errors(errors.iter().take(MAX_ERRORS).map(|problem| field(problem, subject)).collect())
 }
 
 fn code(fault: Fault) -> Code {
@@ -30,8 +35,12 @@ fn code(fault: Fault) -> Code {
     }
 }
 
-fn field(problem: &Problem) -> FieldError {
-    FieldError { pointer: problem.at.to_string(), message: format!("{}; {}", problem.message, problem.hint) }
+fn field(problem: &Problem, subject: Option<(&str, &L7)>) -> FieldError {
+    let key = subject.and_then(|(service, l7)| pointer(service, l7, &problem.at));
+    FieldError {
+        pointer: key.unwrap_or_else(|| problem.at.to_string()),
+        message: format!("{}; {}", problem.message, problem.hint),
+    }
 }
 
 fn warning(problem: &Problem) -> Warning {

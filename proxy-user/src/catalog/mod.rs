@@ -2,12 +2,16 @@
 //!
 //! Pure: the clock is an argument, nothing is stored here. Ownership is per entry and per backend:
 //! - The base is never altered. The API may add entries to its lists and backends to its services, and may lay a weight
-//!   or a state on its backends ([`Override`]); all of that survives a reload. Anything else is an `origin_conflict`.
+//!   or a state on its backends ([`Override`]), and L7 settings over its services; all of that survives a reload. Anything
+//!   else is an `origin_conflict`.
 //! - What the API added to a list or service that the base no longer has is *orphaned*: kept, not in force, reported,
 //!   and in force again once the list or service is back.
 //! - A list or service of the API whose name the base takes later steps back: the base's definition holds. The entries
 //!   join if both lists do the same to the same packets, the backends if both services have the same VIP and mode; if
 //!   not, they count as orphaned.
+//! - L7 settings of the API that an edit of the base no longer allows (a destination is gone, the service is no longer
+//!   `l7`) step back at a start: those of the base hold, and a service of the API is not in force at all, for it must not serve
+//!   without its rules. A reload or a change that would bring this about is refused.
 //! - An entry whose end has come is left out by [`merge`] at once, and taken out of the state by the next change.
 
 mod apply;
@@ -15,6 +19,9 @@ mod apply_list;
 mod apply_service;
 mod change;
 mod check;
+mod l7;
+#[cfg(test)]
+mod l7_tests;
 mod merge;
 mod overlay;
 pub mod pool;

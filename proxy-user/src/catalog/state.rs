@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, AdminState, Announce, BackendAddr, Forward, Scope, UnknownPort, Vip};
+use crate::model::{Action, AdminState, Announce, BackendAddr, Forward, L7, Scope, UnknownPort, Vip};
 
 /// Everything that the API has set. Cheap to clone: the entries of a list are shared until they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,11 @@ pub struct ApiService {
     pub backends: BTreeMap<BackendAddr, ApiBackend>,
     /// What the operator laid on backends of the base.
     pub overrides: BTreeMap<BackendAddr, Override>,
+    /// How the L7 path serves it: of a service of the base, instead of what that says.
+    pub l7: Option<Arc<L7>>,
+    /// Why this version of weir cannot read those that the store has; they are not in force then, and kept as they were
+    /// written.
+    pub l7_fault: Option<String>,
     /// Whether the operator has taken the VIP out of its registries.
     pub withdrawn: bool,
 }

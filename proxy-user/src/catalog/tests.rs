@@ -111,7 +111,8 @@ fn orders_and_vips_are_not_shared() {
         unknown_port: web.unknown_port,
         syn_budget: 1,
     };
-    let change = Change::PutService { service: "other".into(), definition, backends: Default::default() };
+    let change =
+        Change::PutService { service: "other".into(), definition, backends: Default::default(), l7: None };
     assert_eq!(
         ApiState::default().evolve(&base(), change, now(), Limits::default()).unwrap_err().code,
         Code::Conflict

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::Global;
 use super::failure::Failure;
+use super::l7_settings::{self, SetArgs, ShowArgs, UnsetArgs};
 use super::output::{Colour, Output};
 use super::reach::Daemon;
 use super::table::{Align, Table, printable};
@@ -21,6 +22,12 @@ pub enum L7Command {
     Connections(ConnectionsArgs),
     /// Services with their hosts and routes in order, as workers have them
     Routes(RoutesArgs),
+    /// How a service is served, whoever set it: codec, settings, hosts and routes, as text that `set` reads
+    Show(ShowArgs),
+    /// Set how a service is served, all of it at once; connections stay
+    Set(SetArgs),
+    /// Drop what `set` has set: the file's settings hold, or plain TCP where a service is not the file's
+    Unset(UnsetArgs),
 }
 
 /// Which connections.
@@ -48,8 +55,14 @@ pub struct RoutesArgs {
 ///
 /// What the daemon refuses, and [`Failure::Unreachable`] where there is none.
 pub fn l7(command: L7Command, global: &Global, output: &Output) -> Result<(), Failure> {
+    if let L7Command::Set(args) = &command {
+        return l7_settings::set(args, global, output);
+    }
     let daemon = Daemon::reach(global)?;
     match command {
+        L7Command::Set(_) => Ok(()),
+        L7Command::Show(args) => l7_settings::show(&args, &daemon, output),
+        L7Command::Unset(args) => l7_settings::unset(&args, &daemon, output),
         L7Command::Status => {
             output.data(&daemon.ask(daemon.client.l7_status())?.value, |found| status(found, output))
         }

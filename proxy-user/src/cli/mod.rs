@@ -13,6 +13,7 @@ mod environment;
 pub mod explain;
 mod failure;
 pub mod l7;
+mod l7_settings;
 mod output;
 mod rates;
 mod reach;

@@ -27,6 +27,8 @@ pub struct Diagnostic {
     /// How to mend it.
     pub hint: String,
     #[serde(skip)]
+    span: Option<Range<usize>>,
+    #[serde(skip)]
     rendered: String,
 }
 
@@ -58,8 +60,14 @@ impl Diagnostic {
             line: position.map(|(line, _)| line),
             column: position.map(|(_, column)| column),
             hint,
+            span: first.map(|p| p.span.clone()),
             rendered,
         }
+    }
+
+    /// The bytes of its file that it is about.
+    pub(super) fn span(&self) -> Option<&Range<usize>> {
+        self.span.as_ref()
     }
 
     /// A finding about a whole file, or about a flag when there is none.

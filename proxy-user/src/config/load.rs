@@ -18,6 +18,7 @@ use super::semantic;
 use super::settings::{Part, Settings};
 use super::shape;
 use super::source::{MAX_CONFIG_BYTES, Source};
+use super::written;
 
 /// A configuration that was accepted.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,12 +100,18 @@ fn parse(source: &Source, report: &mut Report) -> Option<Raw> {
     if !errors.is_empty() {
         return None;
     }
-    shape::check(&schema(), &document, source, report);
+    shape::check(&schema(), &document, "the file", source, report);
     if report.has_errors() {
         return None;
     }
+    let written = written::of_all(document.get_ref());
     match Raw::deserialize(Deserializer::from(document)) {
-        Ok(raw) => Some(raw),
+        Ok(mut raw) => {
+            for (service, written) in raw.service.iter_mut().zip(written) {
+                service.written = written;
+            }
+            Some(raw)
+        }
         Err(error) => {
             let place = source.place(error.span().unwrap_or_default(), "");
             report.error(Code::WrongType, error.message(), "docs/configuration.md says what it takes", place);

@@ -8,6 +8,7 @@ mod bounds;
 mod check;
 mod diagnostic;
 mod flags;
+mod l7;
 mod list_file;
 mod load;
 mod mask;
@@ -24,13 +25,16 @@ mod settings;
 mod shape;
 mod source;
 mod text_or;
+mod written;
 
 pub(crate) use source::{Outcome, read_bytes};
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use flags::Flags;
+pub use l7::{L7Finding, L7Refused, ReadL7, l7_schema, read_l7_json, read_l7_toml};
 pub use load::{Loaded, load, load_text};
 pub use problem::{Code, Locus, Problem, Severity};
 pub use schema::schema;
 pub use semantic::{semantic_check, semantic_check_within};
 pub use settings::{AttachMode, Interface, Limits, Part, RegistryChanges, Settings};
+pub use written::l7_text;

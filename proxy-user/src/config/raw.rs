@@ -272,6 +272,9 @@ pub(super) struct RawService {
     #[serde(default)]
     #[schemars(length(max = bounds::L7_ROUTES))]
     pub(super) route: Vec<At<RawRoute>>,
+    /// These four as they are written.
+    #[serde(skip)]
+    pub(super) written: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A backend with more than an address.

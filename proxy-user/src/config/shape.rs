@@ -11,11 +11,17 @@ use super::problem::Code;
 use super::report::Report;
 use super::source::Source;
 
-/// Checks a document's shape.
-pub(super) fn check(schema: &Value, document: &Spanned<DeTable<'_>>, source: &Source, report: &mut Report) {
+/// Checks a document's shape; `name` stands for the document in messages.
+pub(super) fn check(
+    schema: &Value,
+    document: &Spanned<DeTable<'_>>,
+    name: &str,
+    source: &Source,
+    report: &mut Report,
+) {
     let mut walk = Walk { root: schema, source, report };
     // The document has no place of its own: what it lacks is shown at its first line.
-    walk.table(schema, document.get_ref(), 0..0, "the file");
+    walk.table(schema, document.get_ref(), 0..0, name);
 }
 
 struct Walk<'a> {

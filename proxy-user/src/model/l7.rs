@@ -1,6 +1,9 @@
 //! How the L7 path serves a service.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
 
 use crate::l7::codec;
 use crate::l7::snapshot::{Action, ClientAddress, Limits, Rules, Timeouts, VirtualHost};
@@ -22,6 +25,8 @@ pub struct L7 {
     pub access_lists: BTreeSet<String>,
     /// Virtual hosts with their routes; none: everything goes to the service's own backends.
     pub hosts: Vec<VirtualHost>,
+    /// All of this as it was written: `codec`, `l7`, `host`, `route` in the vocabulary of the configuration file.
+    pub written: Arc<Map<String, Value>>,
 }
 
 impl Default for L7 {
@@ -34,6 +39,7 @@ impl Default for L7 {
             rules: Rules::default(),
             access_lists: BTreeSet::new(),
             hosts: Vec::new(),
+            written: Arc::new(Map::from_iter([("codec".to_owned(), "tcp".into())])),
         }
     }
 }

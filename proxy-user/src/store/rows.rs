@@ -1,15 +1,18 @@
 //! Rows of the store: JSON values, so that fields can be added, and prefixes as keys of a fixed length that sort well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::catalog::{
     ApiBackend, ApiService, Override, ServiceDefinition, backend_text, parse_backend, parse_vip, vip_text,
 };
-use crate::model::{Announce, Forward, UnknownPort};
+use crate::config::read_l7_json;
+use crate::model::{Announce, Forward, L7, UnknownPort};
 
 /// A row that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,9 @@ struct ServiceRow {
     overrides: Vec<(String, Override)>,
     #[serde(default, skip_serializing_if = "is_false")]
     withdrawn: bool,
+    /// L7 settings as they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l7: Option<Map<String, Value>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -91,10 +97,11 @@ pub(super) fn service_row(service: &ApiService) -> Result<Vec<u8>, BadRow> {
         backends: service.backends.iter().map(|(addr, own)| (backend_text(addr), *own)).collect(),
         overrides: service.overrides.iter().map(|(addr, over)| (backend_text(addr), *over)).collect(),
         withdrawn: service.withdrawn,
+        l7: service.l7.as_ref().map(|l7| (*l7.written).clone()),
     })
 }
 
-pub(super) fn service(bytes: &[u8]) -> Result<ApiService, BadRow> {
+pub(super) fn service(name: &str, bytes: &[u8]) -> Result<ApiService, BadRow> {
     let row: ServiceRow = decode(bytes)?;
     let bad = |error: crate::catalog::Refusal| BadRow(error.detail);
     let definition = match row.definition {
@@ -108,6 +115,14 @@ pub(super) fn service(bytes: &[u8]) -> Result<ApiService, BadRow> {
         None => None,
     };
     let mut service = ApiService { definition, withdrawn: row.withdrawn, ..ApiService::default() };
+    if let Some(written) = row.l7 {
+        // Another version may have other keys: that must not keep weir, and all that it holds, from starting.
+        let l7 = read_l7_json(name, &Value::Object(written.clone())).map(|read| read.l7);
+        service.l7_fault =
+            l7.as_ref().err().map(|refused| format!("this version of weir does not take them: {refused}"));
+        let written = Arc::new(written);
+        service.l7 = Some(Arc::new(l7.unwrap_or_else(|_| L7 { written, ..L7::default() })));
+    }
     for (addr, own) in row.backends {
         service.backends.insert(parse_backend(&addr).map_err(bad)?, own);
     }

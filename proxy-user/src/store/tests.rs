@@ -24,6 +24,13 @@ fn sample() -> ApiState {
         unknown_port: Default::default(),
         syn_budget: 5,
     };
+    let shop = ServiceDefinition {
+        vip: parse_vip("tcp/198.51.100.20:80").unwrap(),
+        forward: crate::model::Forward::L7,
+        ..definition
+    };
+    let routes = "codec = \"http1\"\n[[route]]\nmethods = [\"GET\"]\n";
+    let l7 = Some(Arc::new(crate::config::read_l7_toml("shop", "x", routes).unwrap().l7));
     let backends = [(dns, NewBackend::default())].into();
     let entries = vec![entry("192.0.2.0/24", end), entry("2001:db8::/32", None)];
     let over = NewBackend { weight: Some(1), state: Some(crate::model::AdminState::Drain) };
@@ -37,7 +44,8 @@ fn sample() -> ApiState {
             entries: entries.clone(),
         },
         Change::PutList { list: "file".into(), order: None, action: None, scope: None, entries },
-        Change::PutService { service: "dns".into(), definition, backends },
+        Change::PutService { service: "dns".into(), definition, backends, l7: None },
+        Change::PutService { service: "shop".into(), definition: shop, backends: Default::default(), l7 },
         Change::SetBackend { service: "web".into(), backend: web, new: over },
     ] {
         api = api.change(&base(), change, Timestamp::now()).unwrap().api;
@@ -146,6 +154,30 @@ fn another_format_and_a_foreign_database_are_named() {
     write.commit().unwrap();
     drop(store);
     assert!(matches!(open(&path), Err(StoreError::Format { found: 99, .. })));
+}
+
+#[test]
+fn l7_settings_of_another_version_are_kept_and_not_in_force() {
+    let row = br#"{"definition":{"vip":"tcp/198.51.100.20:80","forward":"l7","announce":"none","unknown_port":"drop",
+        "syn_budget":1},"backends":[],"overrides":[],"l7":{"codec":"http9"}}"#;
+    let shop = rows::service("shop", row).unwrap();
+    assert!(
+        shop.l7_fault.as_ref().is_some_and(|why| why.contains("/codec: `http9` is not a value")),
+        "{shop:?}"
+    );
+    assert_eq!(rows::service("shop", &rows::service_row(&shop).unwrap()).unwrap(), shop);
+    let api = ApiState { services: [("shop".into(), shop)].into(), ..ApiState::default() };
+    let merged = crate::catalog::merge(&base(), &api, Timestamp::now(), Default::default()).unwrap();
+    assert_eq!(merged.orphaned_services, ["shop"], "it does not serve without its rules");
+    let set = |change| api.change(&base(), change, Timestamp::now()).unwrap().api.services["shop"].clone();
+    let l7 = Some(Arc::new(crate::config::read_l7_toml("shop", "x", "codec = \"http1\"\n").unwrap().l7));
+    let mended = set(Change::SetL7 { service: "shop".into(), l7: l7.clone() });
+    assert_eq!((mended.l7, mended.l7_fault), (l7.clone(), None));
+    let definition = api.services["shop"].definition.unwrap();
+    let put =
+        |l7| Change::PutService { service: "shop".into(), definition, backends: Default::default(), l7 };
+    assert!(set(put(None)).l7_fault.is_some(), "it does not become plain TCP by being put again");
+    assert_eq!(set(put(l7)).l7_fault, None);
 }
 
 #[test]

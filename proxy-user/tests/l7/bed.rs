@@ -150,6 +150,11 @@ pub(crate) fn connect(at: SocketAddr) -> TcpStream {
     stream
 }
 
+/// An address that nobody listens on, for now.
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// A program, killed when dropped.
 pub(crate) struct Program(pub(crate) Child);
 

@@ -20,6 +20,8 @@ mod jars;
 #[path = "../peers/java.rs"]
 mod java;
 #[cfg(test)]
+mod mosn;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod proxies;

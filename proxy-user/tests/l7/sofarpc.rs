@@ -1,7 +1,6 @@
 //! SOFARPC's own client and server (Java), with a worker between them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{ChildStdout, Stdio};
 use std::time::Duration;
@@ -9,19 +8,19 @@ use std::time::Duration;
 use proxy_user::l7::snapshot::Endpoint;
 use serde_json::Value;
 
-use crate::bed::{Program, Worker};
+use crate::bed::{Program, Worker, free};
 use crate::jars::Project;
 use crate::java::java;
 
 /// A program below `tests/peers/java/rpc`: takes commands, prints JSON objects, one a line.
-struct Peer {
+pub(crate) struct Peer {
     program: Program,
     output: BufReader<ChildStdout>,
 }
 
 impl Peer {
     /// Starts it and waits until it is ready.
-    fn start(class_path: &str, dir: &Path, main: &str, args: &[String]) -> Self {
+    pub(crate) fn start(class_path: &str, dir: &Path, main: &str, args: &[String]) -> Self {
         let mut command = java(class_path, dir, 96, &[], &format!("weir.peers.{main}"));
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut program = Program(command.spawn().unwrap());
@@ -45,18 +44,14 @@ impl Peer {
     }
 
     /// Ends it; what it has to say then.
-    fn finish(mut self) -> Value {
+    pub(crate) fn finish(mut self) -> Value {
         self.program.0.stdin.as_mut().unwrap().write_all(b"exit\n").unwrap();
         self.event("summary")
     }
 }
 
 /// The service's unique id.
-const UNIQUE: &str = "unique=worker";
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
+pub(crate) const UNIQUE: &str = "unique=worker";
 
 #[test]
 fn calls_reach_all_providers_and_none_fails() {

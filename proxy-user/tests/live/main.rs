@@ -22,6 +22,8 @@ mod l7_churn;
 #[cfg(test)]
 mod l7_config;
 #[cfg(test)]
+mod l7_door;
+#[cfg(test)]
 mod l7_peers;
 #[cfg(test)]
 mod l7_seen;

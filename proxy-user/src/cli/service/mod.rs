@@ -1,19 +1,21 @@
 //! `weir service`: VIPs.
 
+mod add;
 mod view;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::Output;
 use super::rates::Readings;
 use super::reach::{Daemon, report};
 use super::registry::{hold_line, publication_line, query_line};
+use super::table::printable;
 use super::{Global, origin_word};
-use crate::config::parse;
-use crate::control::client::ChangeOptions;
-use crate::control::types::{BackendPut, Code, ServiceDocument, ServicePut, StatsSnapshot};
-use crate::model::{Announce, Forward, UnknownPort, Vip};
+use crate::control::types::{Code, ServiceDocument, StatsSnapshot};
+use crate::model::{Announce, UnknownPort};
+pub use add::{AddArgs, AnnounceArg, ForwardArg, UnknownPortArg};
 use view::{View, mode_word};
 
 /// Commands on services.
@@ -31,34 +33,6 @@ pub enum ServiceCommand {
     Withdraw(NameArgs),
     /// Put the VIP back into its registries
     Publish(NameArgs),
-}
-
-/// Arguments of `weir service add`.
-#[derive(Clone, Debug, Args)]
-pub struct AddArgs {
-    /// Name: a-z 0-9 _ . -
-    pub name: String,
-    /// What clients connect to: `tcp/198.51.100.10:80`, `udp/[2001:db8::1]:53`; port 0 is any
-    #[arg(long)]
-    pub vip: String,
-    /// A backend: 10.0.0.11:8080, with a weight 10.0.0.11:8080@50; may be repeated
-    #[arg(long = "backend", value_name = "ADDR:PORT[@WEIGHT]")]
-    pub backends: Vec<String>,
-    /// How packets reach the backends
-    #[arg(long, value_enum, default_value_t = ForwardArg::Nat)]
-    pub forward: ForwardArg,
-    /// Whether weir puts the VIP on an interface and announces it
-    #[arg(long, value_enum, default_value_t = AnnounceArg::None)]
-    pub announce: AnnounceArg,
-    /// What becomes of packets to the VIP's other ports
-    #[arg(long, value_enum, default_value_t = UnknownPortArg::Drop)]
-    pub unknown_port: UnknownPortArg,
-    /// NAT flows that may wait for their handshake at once
-    #[arg(long, value_name = "N")]
-    pub syn_budget: Option<u32>,
-    /// Replace the service if there is one of this name
-    #[arg(long)]
-    pub replace: bool,
 }
 
 /// The name of a service.
@@ -89,35 +63,6 @@ pub struct ShowArgs {
     pub list: ListArgs,
 }
 
-/// A forwarding mode on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ForwardArg {
-    /// Full NAT: needs nothing of the backend
-    Nat,
-    /// Direct server return within the link: the backend holds the VIP
-    DsrL2,
-    /// By worker processes on this host, which end the connection and make their own to the backend
-    L7,
-}
-
-/// Address handling on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AnnounceArg {
-    /// Add the address and announce it
-    Address,
-    /// Leave addresses to others
-    None,
-}
-
-/// Treatment of unknown ports on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum UnknownPortArg {
-    /// Drop them
-    Drop,
-    /// Pass them to the host
-    Pass,
-}
-
 /// Carries out a command.
 ///
 /// # Errors
@@ -125,43 +70,13 @@ pub enum UnknownPortArg {
 /// What the daemon refuses, and [`Failure::Unreachable`] where there is none.
 pub fn service(command: ServiceCommand, global: &Global, output: &Output) -> Result<(), Failure> {
     match command {
-        ServiceCommand::Add(args) => add(&args, global, output),
+        ServiceCommand::Add(args) => add::add(&args, global, output),
         ServiceCommand::Del(args) => del(&args.name, &Daemon::reach(global)?, output),
         ServiceCommand::List(args) => list(&args, &Daemon::reach(global)?, output),
         ServiceCommand::Show(args) => show(&args, &Daemon::reach(global)?, output),
         ServiceCommand::Withdraw(args) => withdraw(&args.name, true, &Daemon::reach(global)?, output),
         ServiceCommand::Publish(args) => withdraw(&args.name, false, &Daemon::reach(global)?, output),
     }
-}
-
-fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<(), Failure> {
-    let put = put_of(args)?;
-    let daemon = Daemon::reach(global)?;
-    let options = daemon.options();
-    let found = daemon.look(Code::UnknownService, daemon.client.service(&args.name))?;
-    let if_match = match &found {
-        Some(found) if !args.replace => {
-            let put_again = same(&found.value, &put);
-            return if put_again {
-                output.say(&format!("the service {} is there already, just so", args.name));
-                output.json_only(&found.value)
-            } else {
-                Err(Failure::Failed(format!(
-                    "there is a service {} already ({}, origin {}); change it with --replace, or its backends with \
-                     `weir backend`",
-                    args.name,
-                    found.value.vip,
-                    origin_word(found.value.origin)
-                )))
-            };
-        }
-        Some(found) => options.if_match.or(found.generation),
-        None => options.if_match,
-    };
-    let options = ChangeOptions { if_match, ..options };
-    let applied = daemon.ask(daemon.client.put_service(&args.name, &put, options))?;
-    let verb = if found.is_some() { "replaced" } else { "added" };
-    report(&applied, &format!("{verb} {}", args.name), output)
 }
 
 fn del(name: &str, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
@@ -222,6 +137,17 @@ fn details(service: &ServiceDocument) -> String {
         service.syn_budget,
         origin_word(service.origin)
     );
+    if let Some(codec) = &service.codec {
+        let over = if service.l7_overridden { ", set by the API over the file" } else { "" };
+        let routes = |value: &Option<Value>| value.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+        text.push_str(&printable(&format!(
+            "codec {codec}, routes: {}, hosts with their own: {}{over}; `weir l7 show {}` has all",
+            routes(&service.route),
+            routes(&service.host),
+            service.name
+        )));
+        text.push('\n');
+    }
     for backend in &service.backends {
         let way = |field: &Option<String>| field.clone().unwrap_or_else(|| "unknown".to_owned());
         text.push_str(&format!(
@@ -242,81 +168,4 @@ fn details(service: &ServiceDocument) -> String {
         text.push_str(&format!("  {}\n", publication_line(publication)));
     }
     text
-}
-
-fn put_of(args: &AddArgs) -> Result<ServicePut, Failure> {
-    let usage = |error: parse::ParseError| Failure::Usage(error.to_string());
-    parse::name(&args.name).map_err(usage)?;
-    let vip: Vip = args.vip.parse().map_err(usage)?;
-    let backends = args.backends.iter().map(|text| {
-        let (address, weight) = parse::weighted_backend(text, vip.port)?;
-        Ok(BackendPut { address: Some(address.to_string()), weight: Some(weight), state: None })
-    });
-    Ok(ServicePut {
-        vip: vip.to_string(),
-        forward: match args.forward {
-            ForwardArg::Nat => Forward::Nat,
-            ForwardArg::DsrL2 => Forward::DsrL2,
-            ForwardArg::L7 => Forward::L7,
-        },
-        announce: match args.announce {
-            AnnounceArg::Address => Announce::Address,
-            AnnounceArg::None => Announce::None,
-        },
-        unknown_port: match args.unknown_port {
-            UnknownPortArg::Drop => UnknownPort::Drop,
-            UnknownPortArg::Pass => UnknownPort::Pass,
-        },
-        syn_budget: args.syn_budget,
-        backends: backends.collect::<Result<_, _>>().map_err(usage)?,
-    })
-}
-
-/// Whether the service is just as it is asked for.
-fn same(found: &ServiceDocument, put: &ServicePut) -> bool {
-    let backends_of = |backends: Vec<(Option<String>, Option<u16>)>| {
-        backends.into_iter().collect::<std::collections::BTreeMap<_, _>>()
-    };
-    let have = found.backends.iter().map(|have| (Some(have.address.clone()), Some(have.weight)));
-    let want = put.backends.iter().map(|want| (want.address.clone(), want.weight));
-    found.vip == put.vip
-        && found.forward == put.forward
-        && found.announce == put.announce
-        && found.unknown_port == put.unknown_port
-        && put.syn_budget.is_none_or(|budget| budget == found.syn_budget)
-        && backends_of(have.collect()) == backends_of(want.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn args(vip: &str, backends: &[&str]) -> AddArgs {
-        AddArgs {
-            name: "web".into(),
-            vip: vip.into(),
-            backends: backends.iter().map(ToString::to_string).collect(),
-            forward: ForwardArg::DsrL2,
-            announce: AnnounceArg::None,
-            unknown_port: UnknownPortArg::Drop,
-            syn_budget: None,
-            replace: false,
-        }
-    }
-
-    #[test]
-    fn a_backend_without_a_port_takes_the_vips() {
-        let put = put_of(&args("tcp/198.51.100.10:80", &["10.0.0.11", "10.0.0.12:8080@50"])).unwrap();
-        assert_eq!(put.forward, Forward::DsrL2);
-        assert_eq!(put.backends[0].address.as_deref(), Some("10.0.0.11:80"));
-        assert_eq!(put.backends[1].weight, Some(50));
-    }
-
-    #[test]
-    fn bad_texts_are_usage_errors() {
-        for (vip, backend) in [("198.51.100.10:80", "10.0.0.11"), ("tcp/198.51.100.10:80", "10.0.0.11@2000")]
-        {
-            assert!(matches!(put_of(&args(vip, &[backend])), Err(Failure::Usage(_))), "{vip} {backend}");
-        }
-    }
 }

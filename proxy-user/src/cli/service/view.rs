@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::rates::{Rates, Readings};
 use crate::cli::table::{Align, Table};
@@ -38,8 +39,24 @@ pub(super) struct ServiceView {
     hold: Option<HoldStatus>,
     publications: Vec<PublicationStatus>,
     withdrawn: bool,
+    #[serde(flatten)]
+    l7: ServedBy,
     #[serde(skip)]
     now: Timestamp,
+}
+
+/// How the L7 path serves it, as the API says it.
+#[derive(Serialize)]
+struct ServedBy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l7: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<Value>,
+    l7_overridden: bool,
 }
 
 /// A backend, its counters and rates.
@@ -89,6 +106,7 @@ impl ServiceView {
             name, vip, forward, announce, unknown_port, syn_budget, origin, backends, ..
         } = document;
         let ServiceDocument { sources, hold, publications, withdrawn, .. } = document;
+        let ServiceDocument { codec, l7, host, route, l7_overridden, .. } = document;
         let stats = readings.now.services.iter().find(|stats| stats.service == name);
         let backend = |document: BackendDocument| {
             let found =
@@ -120,6 +138,7 @@ impl ServiceView {
             hold,
             publications,
             withdrawn,
+            l7: ServedBy { codec, l7, host, route, l7_overridden },
             now: readings.now.at,
         }
     }
@@ -239,6 +258,11 @@ mod tests {
             hold: None,
             publications: Vec::new(),
             withdrawn: false,
+            codec: None,
+            l7: None,
+            host: None,
+            route: None,
+            l7_overridden: false,
         }
     }
 

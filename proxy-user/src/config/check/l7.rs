@@ -1,6 +1,7 @@
 //! What the L7 path does for a service: codecs, bounds, times, balancing. Who may ask is in `access`, routes are in `route`.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Checker;
@@ -38,7 +39,7 @@ impl Checker<'_> {
         if said.is_empty() {
             return None;
         }
-        let mut l7 = L7::default();
+        let mut l7 = L7 { written: Arc::new(raw.written.clone()), ..L7::default() };
         self.codecs(raw, &mut l7);
         let speaks = Speaks::of(&l7);
         if let Some(settings) = &raw.l7 {

@@ -17,10 +17,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::problem::Locus;
-use super::raw::Raw;
+use super::raw::{Raw, RawService};
 use super::report::Report;
 use super::settings::{Part, Settings};
 use super::source::Source;
+use crate::model::{Forward, L7};
 
 pub(super) use acl::add_file;
 pub(super) use settings::interface_name;
@@ -47,6 +48,13 @@ pub(super) fn check(raw: Raw, source: &Source, dir: &Path, report: &mut Report) 
         checker.service(service, &raw.registry);
     }
     checked
+}
+
+/// Checks what a service of mode `l7` says of the L7 path, and nothing else.
+pub(super) fn l7(raw: &RawService, source: &Source, report: &mut Report) -> L7 {
+    let mut checked = Checked::default();
+    let said = Checker { source, report, out: &mut checked }.l7(raw, Forward::L7);
+    said.unwrap_or_default()
 }
 
 struct Checker<'a> {

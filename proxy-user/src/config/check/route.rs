@@ -33,18 +33,18 @@ impl Checker<'_> {
             self.no_effect(key, span, NO_REQUESTS);
             return Vec::new();
         }
-        let (mut names, mut hosts) = (Seen::new(), Vec::new());
+        let (mut names, mut hosts) = (Seen::new(), Seen::new());
         let mut made: Vec<_> = raw
             .host
             .iter()
             .map(|host| self.host(&host.value, &raw.name.value, speaks, &mut names, &mut hosts))
             .collect();
         if let Some(route) = raw.route.first() {
-            if let Some(at) = hosts.iter().find(|at: &&At<String>| at.value == "*") {
+            if let Some(span) = hosts.get("*") {
                 let message = "`*` has the hosts that no other names, and so do the service's own routes";
                 let hint = "move the routes of the one to the other";
                 let places = [
-                    self.source.place(at.span.clone(), ""),
+                    self.source.place(span.clone(), ""),
                     self.source.place(route.span.clone(), "the routes"),
                 ];
                 let severity = crate::config::problem::Severity::Error;
@@ -63,7 +63,7 @@ impl Checker<'_> {
         service: &str,
         speaks: Speaks,
         names: &mut Seen,
-        all: &mut Vec<At<String>>,
+        all: &mut Seen,
     ) -> VirtualHost {
         let list = &raw.hosts;
         if list.value.is_empty() {
@@ -78,11 +78,10 @@ impl Checker<'_> {
                 let message = format!("`{}` is not a host", at.value.escape_debug());
                 let hint = "write a name or an address without port, *.example.com, or *";
                 self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
-            } else if let Some(first) = all.iter().find(|other| other.value == lower) {
-                let first = first.span.clone();
+            } else if let Some(first) = all.get(&lower).cloned() {
                 self.twice(Code::Duplicate, format!("host `{lower}` is named twice"), &at.span, first);
             }
-            all.push(At { value: lower, span: at.span.clone() });
+            all.entry(lower).or_insert_with(|| at.span.clone());
         }
         let name = match (&raw.name, list.value.first()) {
             (Some(name), _) => self.route_name(name, names),

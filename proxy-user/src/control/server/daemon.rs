@@ -141,6 +141,8 @@ fn describe(view: &View) -> Status {
     let overrides = view.api.services.iter().flat_map(|(name, part)| {
         part.overrides.keys().map(move |addr| format!("{name}/{}", backend_text(addr)))
     });
+    let of_l7 = services.clone().filter(|(name, service)| render::l7_overridden(view, name, service));
+    let overrides = overrides.chain(of_l7.map(|(name, _)| format!("{name}/l7")));
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         generation: view.generation,

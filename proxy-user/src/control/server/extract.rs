@@ -217,7 +217,7 @@ fn too_large(error: &axum::Error) -> bool {
 }
 
 /// Largest body of most calls, bytes.
-const SMALL_BODY: usize = 1 << 20;
+pub(super) const SMALL_BODY: usize = 1 << 20;
 /// Largest body of a whole list, bytes.
 pub(super) const LIST_BODY: usize = 64 << 20;
 /// Time for a body to arrive.

@@ -10,6 +10,8 @@ mod extract;
 #[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
 mod l7;
 #[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
+mod l7_settings;
+#[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
 mod lookup;
 mod problem;
 #[allow(unused_qualifications, reason = "in the code that utoipa::path makes")]
@@ -147,6 +149,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(service::weight))
         .routes(routes!(service::drain))
         .routes(routes!(service::undrain))
+        .routes(routes!(l7_settings::get, l7_settings::put, l7_settings::delete))
         .routes(routes!(registry::list))
         .routes(routes!(registry::get))
         .routes(routes!(registry::sync_all))

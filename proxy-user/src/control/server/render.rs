@@ -1,17 +1,20 @@
 //! The view as the API shows it.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use hyper::header::ETAG;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::catalog::{ApiList, backend_text, vip_text};
 use crate::control::door::View;
 use crate::control::registry;
 use crate::control::types::{BackendDocument, Entry, ListSummary, ServiceDocument};
-use crate::model::{AclEntry, AclList, BackendAddr, Origin, Service};
+use crate::model::{AclEntry, AclList, BackendAddr, Forward, L7, Origin, Service};
 
 /// A JSON answer with the generation as its ETag.
 pub(super) fn tagged<T: Serialize>(generation: u64, value: &T) -> Response {
@@ -69,6 +72,8 @@ pub(super) fn entry(prefix: &IpNet, entry: &AclEntry) -> Entry {
 pub(super) fn service(view: &View, name: &str, service: &Service) -> ServiceDocument {
     let pooled = view.pool.services.get(name);
     let now = Timestamp::now();
+    let settings = (service.forward == Forward::L7).then(|| l7_settings(service));
+    let written = |key: &str| settings.as_ref()?.get(key).cloned();
     let publications = view.registries.values().flat_map(|session| &session.publications);
     ServiceDocument {
         name: name.to_owned(),
@@ -85,7 +90,23 @@ pub(super) fn service(view: &View, name: &str, service: &Service) -> ServiceDocu
         hold: pooled.and_then(|pooled| pooled.hold.as_ref()).map(registry::hold),
         publications: publications.filter(|one| one.service == name).cloned().collect(),
         withdrawn: view.api.services.get(name).is_some_and(|part| part.withdrawn),
+        codec: written("codec"),
+        l7: written("l7"),
+        host: written("host"),
+        route: written("route"),
+        l7_overridden: l7_overridden(view, name, service),
     }
+}
+
+/// How the L7 path serves a service, as it was written.
+pub(super) fn l7_settings(service: &Service) -> Arc<Map<String, Value>> {
+    service.l7.as_ref().map_or_else(|| L7::default().written, |l7| l7.written.clone())
+}
+
+/// Whether that is the API's word on a service of somebody else.
+pub(super) fn l7_overridden(view: &View, name: &str, service: &Service) -> bool {
+    let laid = view.api.services.get(name).and_then(|part| part.l7.as_ref());
+    service.origin != Origin::Api && laid.is_some() && laid == service.l7.as_ref()
 }
 
 pub(super) fn backend(

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::Api;
 use super::extract::{ChangeParams, From, IfMatch, Json, Names, Params};
+use super::l7_settings::{self, Settings};
 use super::problem::Answer;
 use super::render::{self, tagged};
 use crate::catalog::{Change, NewBackend, Refusal, ServiceDefinition, parse_backend, parse_vip};
@@ -73,8 +74,15 @@ pub(super) async fn put(
             return Err(at(pointer)(twice));
         }
     }
-    let change = Change::PutService { service, definition, backends };
-    api.door.change(change, if_match, params.dry_run, by).await.map(Reply)
+    let read = match body.settings() {
+        Some(settings) => Some(l7_settings::read(service.clone(), Settings::Json(settings)).await?),
+        None => None,
+    };
+    let (l7, warnings) = read.map_or_else(Default::default, |(l7, warnings)| (Some(l7), warnings));
+    let change = Change::PutService { service, definition, backends, l7 };
+    let mut applied = api.door.change(change, if_match, params.dry_run, by).await?;
+    applied.warnings.extend(warnings);
+    Ok(Reply(applied))
 }
 
 /// Deletes a service of the API.

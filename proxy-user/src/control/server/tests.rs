@@ -19,6 +19,8 @@ use crate::model::{Action, AdminState, Origin, Protocol};
 
 #[path = "l7_tests.rs"]
 mod l7;
+#[path = "l7_settings_tests.rs"]
+mod l7_settings;
 
 struct Server {
     client: Client,
@@ -222,6 +224,10 @@ async fn services_and_backends_are_put_weighted_drained_and_deleted() {
         announce: Default::default(),
         unknown_port: Default::default(),
         syn_budget: None,
+        codec: None,
+        l7: None,
+        host: None,
+        route: None,
         backends: vec![BackendPut { address: Some("[2001:db8::2]:53".into()), ..BackendPut::default() }],
     };
     let planned = ChangeOptions { if_match: None, dry_run: true };

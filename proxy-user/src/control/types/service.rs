@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::endpoint::{Checked, HoldStatus, StandingState};
@@ -50,6 +51,21 @@ pub struct ServiceDocument {
     /// Whether the operator has taken the VIP out of its registries.
     #[serde(default)]
     pub withdrawn: bool,
+    /// Codec of an `l7` service, as in [`super::L7Settings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Value>,
+    /// What else the L7 path does for it, as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7: Option<Value>,
+    /// Virtual hosts, as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Value>,
+    /// Routes, as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Value>,
+    /// Whether the API's L7 settings lie on top of what the file says; they survive a reload.
+    #[serde(default)]
+    pub l7_overridden: bool,
 }
 
 /// A backend of a service.
@@ -125,6 +141,30 @@ pub struct ServicePut {
     /// Backends.
     #[serde(default)]
     pub backends: Vec<BackendPut>,
+    /// Codec of an `l7` service, as in [`super::L7Settings`]. Without this and the next three, the settings of a service
+    /// that exists stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Value>,
+    /// What else the L7 path does for it, as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7: Option<Value>,
+    /// Virtual hosts, as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Value>,
+    /// Routes, as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Value>,
+}
+
+impl ServicePut {
+    /// Its L7 settings; none where it says nothing of them.
+    #[must_use]
+    pub fn settings(&self) -> Option<Value> {
+        let said = [("codec", &self.codec), ("l7", &self.l7), ("host", &self.host), ("route", &self.route)];
+        let said: Map<String, Value> =
+            said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect();
+        (!said.is_empty()).then_some(Value::Object(said))
+    }
 }
 
 /// A backend to create or replace.

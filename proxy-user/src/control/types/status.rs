@@ -42,7 +42,7 @@ pub struct Status {
     pub counts: StatusCounts,
     /// Lists of the API that belong to a list of the file that is gone: kept, not in force.
     pub orphaned: Vec<ListSummary>,
-    /// Operator's weights and states on top of the file, as `service/backend`.
+    /// Operator's weights and states on top of the file, as `service/backend`, and L7 settings, as `service/l7`.
     pub overrides: Vec<String>,
     /// What the operator should know.
     pub warnings: Vec<Warning>,

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::event::{Timespec, epoll};
+use rustix::fs::{MemfdFlags, memfd_create, sendfile};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -32,12 +34,16 @@ pub(super) struct Outcome {
 /// Clients and backend.
 pub(super) struct Load {
     shape: Shape,
-    poll: std::os::fd::OwnedFd,
+    poll: OwnedFd,
     listener: TcpListener,
     /// Clients first, then the backend's connections as they come.
     sockets: Vec<Socket>,
     buffer: Vec<u8>,
+    /// What is sent in bulk, without a copy.
+    file: OwnedFd,
     next_free: usize,
+    /// Clients at the front of `sockets` that ask whenever they may; those behind them, once.
+    active: usize,
 }
 
 struct Socket {
@@ -59,7 +65,9 @@ impl Load {
         listener.set_nonblocking(true)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
-        Ok(Self { shape, poll, listener, sockets: Vec::new(), buffer: vec![0; 256 << 10], next_free: 0 })
+        let (buffer, file) = (vec![0; CHUNK], memfd_create("bulk", MemfdFlags::CLOEXEC)?);
+        rustix::io::write(&file, &buffer)?;
+        Ok(Self { shape, poll, listener, sockets: Vec::new(), buffer, file, next_free: 0, active: 0 })
     }
 
     /// Where the backend listens.
@@ -73,8 +81,34 @@ impl Load {
             let stream =
                 TcpStream::connect(to).with_context(|| format!("connecting to the proxy at {to}"))?;
             self.add(stream, true)?;
+            self.active += 1;
         }
         Ok(())
+    }
+
+    /// Connects clients that ask once and are silent from then on.
+    pub(super) fn connect_idle(&mut self, to: SocketAddr, count: usize) -> Result<()> {
+        let mut numbers = Vec::new();
+        for batch in 0..count.div_ceil(BATCH) {
+            for _ in 0..BATCH.min(count - batch * BATCH) {
+                let number = self.sockets.len();
+                self.add(TcpStream::connect(to)?, true)?;
+                self.ask(number, Instant::now());
+                self.flush(number)?;
+                numbers.push(number);
+            }
+            self.run(Duration::from_millis(20), Some(SELDOM))?;
+        }
+        let waits = |load: &Self, number: &usize| {
+            load.sockets.get(*number).is_some_and(|socket| !socket.under_way.is_empty())
+        };
+        for _ in 0..50 {
+            if !numbers.iter().any(|number| waits(self, number)) {
+                return Ok(());
+            }
+            self.settle()?;
+        }
+        anyhow::bail!("a client that asks once is not answered in 5 s")
     }
 
     fn add(&mut self, stream: TcpStream, client: bool) -> Result<()> {
@@ -100,8 +134,9 @@ impl Load {
         let mut outcome = Outcome::default();
         let mut meant = 0_u64;
         let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
+        let mut asked = Vec::new();
         if rate.is_none() {
-            for number in 0..self.shape.connections {
+            for number in 0..self.active {
                 let missing = self.sockets.get(number).map_or(0, |s| self.shape.depth - s.under_way.len());
                 for _ in 0..missing {
                     self.ask(number, begin);
@@ -121,7 +156,11 @@ impl Load {
                     let Some(free) = self.free() else { break };
                     meant += 1;
                     self.ask(free, at);
-                    self.flush(free)?;
+                    asked.push(free);
+                }
+                // Each socket once, or this side is the slow one.
+                for number in asked.drain(..) {
+                    self.flush(number)?;
                 }
             }
             events.clear();
@@ -142,12 +181,12 @@ impl Load {
 
     /// Reads what is left to come, so that the next stretch begins with nothing under way.
     pub(super) fn settle(&mut self) -> Result<()> {
-        self.run(Duration::from_millis(100), Some(1e-9)).map(drop)
+        self.run(Duration::from_millis(100), Some(SELDOM)).map(drop)
     }
 
-    /// Something came from a client, or is wanted: a client with room for a request.
+    /// A client with room for a request.
     fn free(&mut self) -> Option<usize> {
-        let count = self.shape.connections;
+        let count = self.active;
         let found = (0..count).map(|step| (self.next_free + step) % count).find(|number| {
             self.sockets.get(*number).is_some_and(|socket| socket.under_way.len() < self.shape.depth)
         })?;
@@ -187,7 +226,10 @@ impl Load {
         let mut at = 0;
         let mut answered = 0;
         let now = Instant::now();
-        while let Some((length, id)) = speech.message(socket.input.get(at..).unwrap_or_default(), client) {
+        loop {
+            let rest = socket.input.get(at..).unwrap_or_default();
+            ensure!(!client || speech.succeeds(rest), "a request failed");
+            let Some((length, id)) = speech.message(rest, client) else { break };
             at += length;
             if !client {
                 speech.answer(id, &mut socket.output);
@@ -220,7 +262,7 @@ impl Load {
         // A turn of each, so that no side starves the other.
         for _ in 0..8 {
             let moved = if socket.client {
-                rustix::net::send(&socket.stream, &self.buffer, SendFlags::NOSIGNAL)
+                sendfile(&socket.stream, &self.file, Some(&mut 0), CHUNK)
             } else {
                 // Taken out of the socket without a copy.
                 rustix::net::recv(&socket.stream, &mut *self.buffer, RecvFlags::TRUNC).map(|(_, count)| count)
@@ -251,6 +293,13 @@ impl Load {
         Ok(())
     }
 }
+
+/// Bytes moved at once in bulk.
+const CHUNK: usize = 256 << 10;
+/// Idle clients that connect at once.
+const BATCH: usize = 50;
+/// Requests a second where none are wanted.
+const SELDOM: f64 = 1e-9;
 
 #[expect(clippy::cast_precision_loss, reason = "a count of requests, far below 2^52")]
 fn meant_seconds(count: u64, rate: f64) -> f64 {

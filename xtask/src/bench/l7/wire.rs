@@ -57,20 +57,37 @@ impl Speech {
                 (end + if answer { CONTENT } else { 0 }, 0)
             }
             Self::Bolt => {
-                let number = |at: usize, len: usize| {
-                    let part = bytes.get(at..at + len)?;
-                    Some(part.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte)))
-                };
                 let lengths = if answer { 12 } else { 14 };
-                let length =
-                    lengths + 8 + number(lengths, 2)? + number(lengths + 2, 2)? + number(lengths + 4, 4)?;
-                (length, u32::try_from(number(5, 4)?).ok()?)
+                let part = |at: usize, len: usize| number(bytes, lengths + at, len);
+                (lengths + 8 + part(0, 2)? + part(2, 2)? + part(4, 4)?, bolt_id(bytes)?)
             }
             Self::Echo => (CONTENT, 0),
             Self::Bulk => return None,
         };
         (bytes.len() >= length).then_some((length, id))
     }
+
+    /// Whether the answer at the front of `bytes` begins as the backend's do. Looked at before [`Self::message`], since an
+    /// error has another length.
+    pub(super) fn succeeds(self, bytes: &[u8]) -> bool {
+        let begins = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
+        match self {
+            Self::Http1 => begins(b"HTTP/1.1 200 "),
+            // Less than a head is no error yet.
+            Self::Bolt => begins(&[1, 0, 0, 2]) && number(bytes, 10, 2).is_none_or(|status| status == 0),
+            Self::Echo => begins(b"e"),
+            Self::Bulk => true,
+        }
+    }
+}
+
+fn number(bytes: &[u8], at: usize, len: usize) -> Option<usize> {
+    let part = bytes.get(at..at + len)?;
+    Some(part.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte)))
+}
+
+fn bolt_id(bytes: &[u8]) -> Option<u32> {
+    u32::try_from(number(bytes, 5, 4)?).ok()
 }
 
 fn bolt(request: bool, id: u32, out: &mut Vec<u8>) {
@@ -96,4 +113,28 @@ fn bolt(request: bool, id: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(class.as_bytes());
     out.extend_from_slice(&map);
     out.extend_from_slice(&[b'b'; CONTENT]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_found_and_an_error_is_not_taken_for_one() {
+        for speech in [Speech::Http1, Speech::Bolt, Speech::Echo] {
+            let mut answer = Vec::new();
+            speech.answer(7, &mut answer);
+            for len in 0..answer.len() {
+                assert!(speech.succeeds(&answer[..len]), "{speech:?} {len}");
+                assert_eq!(speech.message(&answer[..len], true), None, "{speech:?} {len}");
+            }
+            let id = if speech == Speech::Bolt { 7 } else { 0 };
+            assert_eq!(speech.message(&answer, true), Some((answer.len(), id)));
+        }
+        assert!(!Speech::Http1.succeeds(b"HTTP/1.1 503 Service Unavailable"));
+        let mut busy = Vec::new();
+        Speech::Bolt.answer(7, &mut busy);
+        busy[11] = 4;
+        assert!(!Speech::Bolt.succeeds(&busy));
+    }
 }

@@ -1,0 +1,120 @@
+use serde_json::json;
+
+use super::*;
+use crate::l7::snapshot::Action;
+
+fn pointers(refused: &L7Refused) -> Vec<&str> {
+    refused.0.iter().map(|one| one.pointer.as_str()).collect()
+}
+
+#[test]
+fn toml_and_json_and_the_file_say_the_same() {
+    let settings = "codec = \"http1\"\n[service.l7]\ntrusted = [\"10.1.0.0/24\"]\nlimits = { connections = 10 }\n\
+                    [[service.route]]\nname = \"a\"\npath = { prefix = \"/x\" }\nto = [{ service = \"web\", weight = 3 }]\n\
+                    [[service.host]]\nhosts = [\"b.example\"]\n";
+    let file = format!(
+        "version = 1\n[interface.eth0]\n[[service]]\nname = \"web\"\nvip = \"tcp/198.51.100.10:80\"\nforward = \"l7\"\n{settings}"
+    );
+    let loaded = super::super::load_text("weir.toml", &file, std::path::Path::new(""), &Default::default());
+    let of_file = loaded.unwrap().desired.services["web"].l7.clone().unwrap();
+    let under_service = read_l7_toml("web", "routes.toml", settings).unwrap();
+    let bare = settings.replace("service.", "");
+    let bare = read_l7_toml("web", "routes.toml", &bare).unwrap();
+    let written = Value::Object((*of_file.written).clone());
+    assert_eq!(written["route"][0]["to"], json!([{ "service": "web", "weight": 3 }]));
+    let of_json = read_l7_json("web", &written).unwrap();
+    assert_eq!((&under_service.l7, &bare.l7, &of_json.l7), (&*of_file, &*of_file, &*of_file));
+    assert!(under_service.warnings.is_empty());
+}
+
+#[test]
+fn nothing_said_is_plain_tcp() {
+    for read in [read_l7_toml("web", "x", ""), read_l7_json("web", &json!({}))] {
+        let l7 = read.unwrap().l7;
+        assert_eq!(l7, L7::default());
+        assert_eq!(*l7.written, *json!({ "codec": "tcp" }).as_object().unwrap());
+    }
+}
+
+#[test]
+fn the_example_survives_its_own_written_form() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/l7.toml");
+    let loaded = super::super::load(Some(&path), &Default::default()).unwrap();
+    for (name, service) in &loaded.desired.services {
+        let l7 = service.l7.clone().unwrap();
+        let again = read_l7_json(name, &Value::Object((*l7.written).clone())).unwrap().l7;
+        assert_eq!(again, *l7, "{name}");
+        let text = crate::config::l7_text(&l7.written).unwrap();
+        assert_eq!(read_l7_toml(name, "x", &text).unwrap().l7, *l7, "{text}");
+    }
+}
+
+#[test]
+fn faults_are_named_by_their_keys() {
+    for (body, wanted) in [
+        (json!([]), &[""][..]),
+        (json!({ "codec": "http2" }), &["/codec"]),
+        (json!({ "codec": null }), &["/codec"]),
+        (
+            json!({ "l7": { "limits": { "requests": 18_446_744_073_709_551_615_u64 } } }),
+            &["/l7/limits/requests"],
+        ),
+        (json!({ "l7": { "limits": { "requests": 0.5 } } }), &["/l7/limits/requests"]),
+        (json!({ "codec": "http1", "vip": "tcp/1.2.3.4:5" }), &["/vip"]),
+        (json!({ "codec": "http1", "l7": { "trusted": ["10.0.0.1", "x"] } }), &["/l7/trusted/1"]),
+        (
+            json!({ "codec": "http1", "route": [{}, { "to": "a", "answer": { "status": 999 } }] }),
+            &["/route/1/answer/status"],
+        ),
+        (
+            json!({ "codec": "http1", "route": [{ "to": [{ "service": "a", "weight": 0 }] }] }),
+            &["/route/0/to"],
+        ),
+        (json!({ "codec": "bolt", "route": [{ "answer": { "status": 200 } }] }), &["/route/0/answer"]),
+        (
+            json!({ "codec": "http1", "route": [{ "request_headers": { "set": { "a/b": "x" } } }] }),
+            &["/route/0/request_headers/set/a~1b"],
+        ),
+        (json!({ "route": [{}] }), &["/route/0"]),
+        (
+            json!({ "codec": "http1", "host": [{ "route": [{ "pat": "/" }] }] }),
+            &["/host/0", "/host/0/route/0/pat"],
+        ),
+    ] {
+        let refused = read_l7_json("web", &body).unwrap_err();
+        let mut found = pointers(&refused);
+        found.sort_unstable();
+        assert_eq!(found, wanted, "{body}: {refused}");
+        assert!(refused.0.iter().all(|one| !one.diagnostic.hint.is_empty()), "{refused}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_says_where() {
+    let refused = read_l7_toml("web", "routes.toml", "codec = \"http1\"\n[[route]\n").unwrap_err();
+    let first = &refused.0[0].diagnostic;
+    assert_eq!((first.code, first.line, first.file.as_deref()), (Code::Syntax, Some(2), Some("routes.toml")));
+    let twice = read_l7_toml("web", "x", "codec = \"tcp\"\n[service]\ncodec = \"http1\"\n").unwrap_err();
+    assert_eq!((pointers(&twice), twice.0[0].diagnostic.code), (vec!["/service/codec"], Code::Duplicate));
+}
+
+#[test]
+fn what_may_stand_is_told_and_nothing_else_is_a_key() {
+    let refused = read_l7_toml("web", "x", "rout = []\n").unwrap_err();
+    let hint = &refused.0[0].diagnostic.hint;
+    assert_eq!(hint, "did you mean `route`? Possible: `codec`, `host`, `l7`, `route`");
+}
+
+#[test]
+fn host_bits_are_a_warning() {
+    let text = "codec = \"http1\"\nl7 = { trusted = [\"10.1.0.7/24\"] }\n";
+    let read = read_l7_toml("web", "x", text).unwrap();
+    assert_eq!(read.warnings[0].code, Code::HostBits);
+    assert_eq!(read.l7.rules.trusted, ["10.1.0.0/24".parse().unwrap()]);
+    let long = read_l7_json(
+        "web",
+        &json!({ "codec": "http1", "route": [{ "answer": { "status": 200, "body": "\u{0}\n\"'\u{7f}" } }] }),
+    );
+    let l7 = long.unwrap().l7;
+    assert_eq!(l7.hosts[0].routes[0].action, Action::Direct { status: 200, body: "\u{0}\n\"'\u{7f}".into() });
+}
