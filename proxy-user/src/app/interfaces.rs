@@ -192,7 +192,7 @@ pub(super) async fn check(netlink: &Netlink, wanted: &BTreeMap<String, config::I
     wanted.keys().try_for_each(|name| named(&links, name).map(|_| ()))
 }
 
-/// That no interface runs a program, for a start that sees no links of an earlier one.
+/// That no interface runs a program, for a successor that sees no links of the daemon that runs.
 pub(super) async fn check_unused(
     netlink: &Netlink,
     wanted: &BTreeMap<String, config::Interface>,
@@ -203,6 +203,29 @@ pub(super) async fn check_unused(
             bail!(
                 "interface {name} runs an XDP program, and the pins of the running weir are not here: start its successor in \
                  its mount namespace (`nsenter --net=...`; `ip netns exec` makes another one) and with its --bpffs"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// That no interface runs a program of weir's, for a start that sees no links of an earlier one: it must not touch the
+/// workers of a data path that it cannot take over.
+pub(super) async fn check_none_of_weir(
+    netlink: &Netlink,
+    wanted: &BTreeMap<String, config::Interface>,
+) -> Result<()> {
+    let links = link::list(netlink).await?;
+    // One that does not exist is told of when it is brought up.
+    for (name, link) in wanted.keys().filter_map(|name| Some((name, named(&links, name).ok()?))) {
+        let Some(state) = xdp_state::read(link.index)? else { continue };
+        if tokio::task::block_in_place(|| load::is_weir(state.program_id)) {
+            bail!(
+                "{name} already runs an XDP program that is not this weir's, but of a weir whose pins are not here. If it was \
+                 started in another mount namespace (each `ip netns exec` makes one), start this one there: `nsenter \
+                 --mount --net -t PID`, with the process id of that daemon or of one of its workers (`pgrep -f l7-worker`). \
+                 If it has another --run-dir or --bpffs, use the same, or `weir detach` it. `ip link set dev {name} xdp off` \
+                 would end its ACL"
             );
         }
     }

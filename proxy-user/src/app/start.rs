@@ -78,7 +78,11 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
     // the registries, and the process before may have been killed.
     let metrics = Metrics::shared();
     let host = addresses::own(&netlink).await?;
-    let attached = links::list(&pins)?.iter().any(|link| link.alive);
+    let pinned = links::list(&pins)?;
+    if pinned.is_empty() {
+        interfaces::check_none_of_weir(&netlink, &settings.interfaces).await?;
+    }
+    let attached = pinned.iter().any(|link| link.alive);
     let found = found(&pins);
     let mut discovery = Discovery::open(&state_dir, host.clone(), parcels, metrics.clone());
     discovery.configure(&settings).await;

@@ -12,7 +12,7 @@ use super::bpffs::{BpffsError, PinDir};
 use super::capability::Missing;
 use super::errno::{errno_of, words};
 use super::links::{self, LinksError};
-use super::load::{LoadError, Loaded};
+use super::load::{self, LoadError, Loaded};
 use super::xdp_state;
 
 /// How a program runs.
@@ -270,11 +270,7 @@ fn foreign_program(ifindex: u32) -> String {
     let Ok(Some(state)) = xdp_state::read(ifindex) else {
         return "one whose id the kernel does not tell".to_owned();
     };
-    let name = aya::programs::loaded_programs()
-        .filter_map(Result::ok)
-        .find(|info| info.id() == state.program_id)
-        .and_then(|info| info.name_as_str().map(|name| format!(" named `{name}`")))
-        .unwrap_or_default();
+    let name = load::name_of(state.program_id).map(|name| format!(" named `{name}`")).unwrap_or_default();
     format!("id {}{name}, {} mode", state.program_id, state.mode)
 }
 

@@ -286,6 +286,18 @@ fn refused(what: &str, code: Option<i32>, error: &str) -> LoadError {
     }
 }
 
+/// Name of a program, as far as this process may know it.
+pub(super) fn name_of(program_id: u32) -> Option<String> {
+    let mut all = aya::programs::loaded_programs().filter_map(Result::ok);
+    all.find(|info| info.id() == program_id)?.name_as_str().map(str::to_owned)
+}
+
+/// Whether a program is called as weir's on an interface is.
+#[must_use]
+pub fn is_weir(program_id: u32) -> bool {
+    name_of(program_id).is_some_and(|name| name == PROGRAM || name == PROGRAM_NO_FRAGS)
+}
+
 /// The last lines that say something; the verifier's statistics come after them.
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, unshare};
 use proxy_user::kernel::adopt;
 use proxy_user::kernel::attach::{Interface, Policy};
 use proxy_user::kernel::bpffs::PinDir;
@@ -14,6 +16,7 @@ use proxy_user::lab::udp::UdpSender;
 
 use crate::bed::{Family, bed, sandbox};
 use crate::daemon::{Answer, Places};
+use crate::l7_bed::{Leftovers, alive, services};
 use crate::traffic::{pause, wait_for};
 
 fn assert_says(answer: &Answer, exit: i32, words: &[&str]) {
@@ -93,6 +96,32 @@ fn a_foreign_program_is_named_and_left() {
         adopt::bring_up(&pins, &mut loaded, &interface, Policy::NativeOnly).unwrap();
         let answer = bed.places().fails(&["--iface", "cl", "--vip", "tcp/198.51.100.10:80=10.2.1.1:80"]);
         assert_says(&answer, 1, &["cl", "program"]);
+    });
+}
+
+#[test]
+fn a_start_that_sees_no_pins_leaves_the_data_path_and_its_workers() {
+    bed(1, |bed| {
+        let _leftovers = Leftovers(bed.places());
+        let daemon = bed.start(&services(bed));
+        let workers = daemon.wait_workers();
+        let _http = bed.http(Family::V4, 80);
+        daemon.terminate();
+        let config = bed.places().config();
+        let mut command = bed.places().run(&["--config", config.to_str().unwrap()]);
+        let pins = bed.places().run_dir().join("bpf");
+        // As for one that `ip netns exec` starts.
+        let elsewhere = move || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            Ok(umount2(&pins, MntFlags::MNT_DETACH)?)
+        };
+        // SAFETY: two system calls, which allocate nothing that outlives them.
+        unsafe { command.pre_exec(elsewhere) };
+        let answer = Answer::from(command.output().unwrap());
+        assert_says(&answer, 1, &["already runs", "mount namespace", "nsenter"]);
+        assert_eq!(alive(&workers).len(), workers.len());
+        assert_eq!(bed.gets(Family::V4.client(), Family::V4.vip_at(80), 5), [5]);
+        assert!(bed.get(Family::V4.denied(), Family::V4.vip_at(80)).is_err());
     });
 }
 
