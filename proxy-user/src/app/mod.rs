@@ -51,10 +51,11 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
         // Before anything else: a signal during the start must not end weir in the middle of it.
         let signals = daemon::Signals::catch()?;
         let places = args.places.clone();
+        let others = workers::are_left_behind(&places.run_dir());
         let mut daemon = match start::start(args, loaded).await {
             Ok(daemon) => daemon,
             Err(error) => {
-                tidy(&places).await;
+                tidy(&places, others).await;
                 return Err(error);
             }
         };
@@ -69,8 +70,13 @@ pub(crate) fn log_as_worker() {
     log::init(false, false);
 }
 
-/// After a start that failed: maps that no attached program uses are nobody's, and of no use to the next start.
-async fn tidy(places: &Places) {
+/// After a start that failed: maps that no attached program uses are nobody's, and of no use to the next start. With workers
+/// of an earlier daemon (`others`) all stays: their pins may be where this process does not see them, in another mount
+/// namespace, and go with the directory.
+async fn tidy(places: &Places, others: bool) {
+    if others {
+        return;
+    }
     let Ok(_lock) = lock::acquire(&places.run_dir()) else { return };
     let Ok(pins) = PinDir::open(&pin_path(places)) else { return };
     if !links::list(&pins).is_ok_and(|links| links.is_empty()) {

@@ -73,16 +73,16 @@ pub(super) async fn start(args: RunArgs, loaded: Loaded) -> Result<Daemon> {
         return Err(Failure::Usage(refusal).into());
     }
 
-    let pins = PinDir::prepare(&super::pin_path(&args.places))?;
+    let pin_path = super::pin_path(&args.places);
+    if !PinDir::open(&pin_path).is_ok_and(|pins| links::list(&pins).is_ok_and(|links| !links.is_empty())) {
+        interfaces::check_none_of_weir(&netlink, &settings.interfaces).await?;
+    }
+    let pins = PinDir::prepare(&pin_path)?;
     // Before anything else that takes time: if the data path stands, the VIPs are registered as long as weir speaks to
     // the registries, and the process before may have been killed.
     let metrics = Metrics::shared();
     let host = addresses::own(&netlink).await?;
-    let pinned = links::list(&pins)?;
-    if pinned.is_empty() {
-        interfaces::check_none_of_weir(&netlink, &settings.interfaces).await?;
-    }
-    let attached = pinned.iter().any(|link| link.alive);
+    let attached = links::list(&pins)?.iter().any(|link| link.alive);
     let found = found(&pins);
     let mut discovery = Discovery::open(&state_dir, host.clone(), parcels, metrics.clone());
     discovery.configure(&settings).await;

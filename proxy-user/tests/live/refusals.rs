@@ -107,6 +107,7 @@ fn a_start_that_sees_no_pins_leaves_the_data_path_and_its_workers() {
         let workers = daemon.wait_workers();
         let _http = bed.http(Family::V4, 80);
         daemon.terminate();
+        assert_eq!(alive(&workers).len(), workers.len());
         let config = bed.places().config();
         let mut command = bed.places().run(&["--config", config.to_str().unwrap()]);
         let pins = bed.places().run_dir().join("bpf");

@@ -174,6 +174,13 @@ pub async fn stop_left_behind(run_dir: &Path, patience: Duration) -> Result<usiz
     Ok(stop_all(&places, patience).await)
 }
 
+/// Whether an earlier daemon has left workers in a runtime directory.
+#[must_use]
+pub fn are_left_behind(run_dir: &Path) -> bool {
+    // What cannot be read is not this process's to end.
+    Places::of(run_dir).list().map_or(true, |found| !found.is_empty())
+}
+
 async fn stop_all(places: &Places, patience: Duration) -> usize {
     let mut parting = JoinSet::new();
     for (_, path) in places.list().unwrap_or_default() {
