@@ -1,13 +1,16 @@
 //! `weir explain --l7` and `--bolt`: the decision for one request.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::{Colour, Output};
 use crate::cli::table::printable;
-use crate::control::types::{L7Answer, L7ExplainDestination, L7Header, L7Query, L7Request};
+use crate::control::types::{
+    ExplainAnswer, ExplainQuery, L7Answer, L7ExplainDestination, L7Header, L7Query, L7Request,
+};
+use crate::model::Protocol;
 
 /// A request to explain.
 #[derive(Clone, Debug, Default, Args)]
@@ -59,6 +62,32 @@ fn header(text: &str) -> Result<L7Header, Failure> {
         return Err(wrong());
     }
     Ok(L7Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
+}
+
+/// The first packet of a connection from the one who asks to the service that the request comes to.
+pub(super) fn packet(answer: &L7Answer, source: Option<IpAddr>) -> Option<ExplainQuery> {
+    let (source, vip) = (source?, answer.service.vip.rsplit('/').next()?);
+    let vip: SocketAddr = vip.parse().ok().filter(|vip: &SocketAddr| vip.port() != 0)?;
+    (source.is_ipv4() == vip.is_ipv4()).then(|| ExplainQuery {
+        source,
+        destination: vip.ip(),
+        protocol: Protocol::Tcp,
+        port: vip.port(),
+        source_port: None,
+        interface: None,
+        established: false,
+    })
+}
+
+/// That XDP drops that packet, which stands before what a worker would do.
+pub(super) fn dropped(query: &ExplainQuery, dropped: &ExplainAnswer, output: &Output) -> String {
+    let ExplainQuery { source, destination, port, .. } = query;
+    format!(
+        "{}  in XDP, if it comes from {source} itself: {}: {} (`weir explain {source} {destination} tcp {port}`). Else:\n",
+        output.paint(Colour::Red, "DROP"),
+        dropped.reason,
+        printable(&dropped.text)
+    )
 }
 
 pub(super) fn text(answer: &L7Answer, output: &Output) -> String {
@@ -209,6 +238,24 @@ FORWARD  It goes to an endpoint of web.
     ->     10.0.0.12:8080 w100 takes none: weight 0
   (generation 7; nothing was sent)
 "
+        );
+        let asked = |source: &str| packet(&answer, Some(source.parse().unwrap()));
+        assert_eq!((packet(&answer, None), asked("2001:db8::1")), (None, None));
+        let query = asked("192.0.2.2").unwrap();
+        let explained = ExplainAnswer {
+            generation: 7,
+            verdict: "drop".into(),
+            reason: "acl_drop".into(),
+            text: "The list block has it.".into(),
+            acl: None,
+            service: None,
+            backend: None,
+            steps: Vec::new(),
+        };
+        assert_eq!(
+            dropped(&query, &explained, &output),
+            "DROP  in XDP, if it comes from 192.0.2.2 itself: acl_drop: The list block has it. \
+             (`weir explain 192.0.2.2 198.51.100.10 tcp 80`). Else:\n"
         );
     }
 }

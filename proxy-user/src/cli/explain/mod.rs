@@ -65,7 +65,15 @@ pub fn explain(args: &ExplainArgs, global: &Global, output: &Output) -> Result<(
     if let Some(query) = args.l7.query()? {
         let daemon = Daemon::reach(global)?;
         let answer = daemon.ask(daemon.client.explain_l7(&query))?;
-        return output.data(&answer, |answer| l7::text(answer, output));
+        // What XDP drops never comes to a worker.
+        let packet = l7::packet(&answer, query.source).and_then(|query| {
+            let explained = daemon.ask(daemon.client.explain(&query)).ok()?;
+            (explained.verdict == "drop").then_some((query, explained))
+        });
+        return output.data(&answer, |answer| match &packet {
+            Some((query, dropped)) => l7::dropped(query, dropped, output) + &l7::text(answer, output),
+            None => l7::text(answer, output),
+        });
     }
     let (Some(source), Some(destination), Some(protocol), Some(port)) =
         (args.source, args.destination, args.protocol, args.port)

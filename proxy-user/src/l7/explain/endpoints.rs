@@ -39,7 +39,9 @@ fn judge(
     let no = |why: &str| (false, Some(why.to_owned()));
     match endpoint.state {
         EndpointState::Down => return no("down: its checks fail, or its registry says so"),
-        EndpointState::Draining => return no("draining: only what it has goes on"),
+        EndpointState::Draining => {
+            return no("no new requests: drained, or its checks fail (`weir service show` says which)");
+        }
         EndpointState::Active if endpoint.weight == 0 => return no("weight 0"),
         EndpointState::Active => {}
     }
