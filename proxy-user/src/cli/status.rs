@@ -129,9 +129,10 @@ fn change_lines(status: &Status) -> String {
         && let Some(error) = &reload.error
     {
         let ago = since(now, reload.at);
+        let error: Vec<_> = error.lines().map(printable).collect();
         text.push_str(&format!(
             "last reload FAILED {ago} ago, the state before it is in force: {}\n",
-            printable(error)
+            error.join("\n  ")
         ));
     }
     text

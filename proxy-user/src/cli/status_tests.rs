@@ -71,7 +71,7 @@ fn what_is_wrong_is_said() {
         vec![Condition { name: "attached".into(), ok: false, detail: Some("eth0 is gone".into()) }];
     status.last_reload = Some(ReloadRecord {
         at: "2026-01-01T02:00:00Z".parse().unwrap(),
-        error: Some("weir.toml:3: unknown key".into()),
+        error: Some("weir.toml:3: unknown key\n3 | \u{1b}x".into()),
         last_success: None,
     });
     if let Some(eth0) = status.interfaces.first_mut() {
@@ -88,7 +88,7 @@ fn what_is_wrong_is_said() {
     for line in [
         "NOT READY",
         "  not attached: eth0 is gone",
-        "last reload FAILED 1m ago, the state before it is in force: weir.toml:3: unknown key",
+        "last reload FAILED 1m ago, the state before it is in force: weir.toml:3: unknown key\n  3 | \u{fffd}x\n",
         "eth0       ABSENT",
         "  eth0: waiting for it",
         "warning generic_mode: eth1 runs in generic mode",
