@@ -219,7 +219,7 @@ fn a_connection_follows_the_address_that_it_dialled() {
 
 #[test]
 fn a_renamed_service_has_who_is_in_detection_and_the_old_one_ends() {
-    let backend = Backend::new(super::http1::serve);
+    let backend = Backend::new(http1::serve);
     let detecting = |snapshot: &mut Snapshot| {
         web(snapshot).rules.detect = vec!["bolt".into(), "http1".into()];
     };
@@ -229,7 +229,7 @@ fn a_renamed_service_has_who_is_in_detection_and_the_old_one_ends() {
     let mut renamed = without(&snapshot);
     renamed.services.insert("other".into(), snapshot.services["web"].clone());
     rig.publish(renamed);
-    assert_eq!(super::http1::ask(&mut client, super::http1::GET).0, 200);
+    assert_eq!(http1::ask(&mut client, http1::GET).0, 200);
     assert!(!rig.fresh_stats().services.contains_key("web"));
 }
 
