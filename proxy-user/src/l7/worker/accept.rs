@@ -98,6 +98,7 @@ impl Engine {
             deadline: Deadline::default(),
             state: State::Detecting,
             paused: false,
+            stalled: false,
             fresh_until: self.now.saturating_add(FRESH),
             partial: false,
             ending: false,
@@ -123,6 +124,8 @@ impl Engine {
 
     /// The connection's codec is known.
     pub(super) fn begin_protocol(&mut self, key: Key) {
+        // While it was detected, its address may have become another service's.
+        self.rehome_client(key);
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(codec) = client.codec else { return };
         match codec.0.pool() {

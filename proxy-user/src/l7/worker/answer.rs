@@ -32,6 +32,11 @@ impl Engine {
             return Step::Wait;
         }
         let Some(upstream) = self.upstreams.get_mut(key) else { return Step::Wait };
+        if upstream.stream.total_sent == 0 {
+            // It says what nobody has asked: that is no answer to a request of which it has nothing.
+            self.upstream_lost(key);
+            return Step::Wait;
+        }
         match upstream.codec.0.decode(&mut upstream.session, bytes) {
             Ok(Decoded::More(need)) => Step::Need(need),
             Ok(Decoded::Head(head)) if matches!(head.kind, Kind::Response | Kind::Interim) => {

@@ -138,7 +138,7 @@ impl Engine {
             }
             let step = match &client.state {
                 State::Detecting => self.detect(key, rest),
-                State::Idle | State::Shared(_) if rest.is_empty() || client.paused => Step::Wait,
+                State::Idle | State::Shared(_) if rest.is_empty() || !client.wants_bytes() => Step::Wait,
                 // It asks, and does not read what it is answered.
                 State::Idle | State::Shared(_) if client.stream.unsent() > HIGH => {
                     client.paused = true;

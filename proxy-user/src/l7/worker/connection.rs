@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) state: State,
     /// Not read from: what it asks for is slow to go out.
     pub(super) paused: bool,
+    /// Not read from: it waits for one shared connection, which has it among its waiters. No other lets it go on.
+    pub(super) stalled: bool,
     /// Until then it is not one that has nothing to say: its first bytes are on their way.
     pub(super) fresh_until: u64,
     /// A message has begun to come, and its time runs.
@@ -171,6 +173,8 @@ pub(super) struct Upstream {
     pub(super) paused: bool,
     /// Takes no new requests.
     pub(super) retired: bool,
+    /// Bytes that are counted as waiting for it.
+    pub(super) held: usize,
 }
 
 /// What a connection to an endpoint does.
@@ -209,6 +213,8 @@ pub(super) struct Shared {
     pub(super) waiters: Vec<Key>,
     /// A heartbeat is unanswered.
     pub(super) asked_alive: bool,
+    /// When it last had a request, or an answer.
+    pub(super) asked_at: u64,
     /// Ends of requests under way, the earliest.
     pub(super) earliest: u64,
 }
@@ -234,7 +240,7 @@ pub(super) struct Pending {
 impl Client {
     /// Whether there is anything to be done with bytes from it.
     pub(super) fn wants_bytes(&self) -> bool {
-        if self.paused {
+        if self.paused || self.stalled {
             return false;
         }
         match &self.state {

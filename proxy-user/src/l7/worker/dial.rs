@@ -76,7 +76,7 @@ impl Engine {
         self.timers.set(&mut client.deadline, Token::Client(client_key).bits(), at);
     }
 
-    fn take_held(&mut self, client_key: Key) -> Vec<u8> {
+    pub(super) fn take_held(&mut self, client_key: Key) -> Vec<u8> {
         match self.clients.get_mut(client_key).map(|client| &mut client.state) {
             Some(State::Busy(exchange)) => std::mem::take(&mut exchange.held),
             _ => Vec::new(),
@@ -95,18 +95,23 @@ impl Engine {
 
     /// An idle connection: the one used last, which most likely still is one.
     pub(super) fn idle_upstream(&mut self, endpoint: Key, port: u16) -> Option<Key> {
-        let there = self.endpoints.get_mut(endpoint)?;
-        let fixed = there.addr.port() != 0;
-        let place = if fixed {
-            there.idle.len().checked_sub(1)?
-        } else {
-            let upstreams = &self.upstreams;
-            let same = |key: &Key| upstreams.get(*key).is_some_and(|upstream| upstream.port == port);
-            there.idle.iter().rposition(same)?
-        };
-        let key = there.idle.remove(place);
-        there.counters.reused += 1;
-        Some(key)
+        loop {
+            let there = self.endpoints.get_mut(endpoint)?;
+            let fixed = there.addr.port() != 0;
+            let place = if fixed {
+                there.idle.len().checked_sub(1)?
+            } else {
+                let upstreams = &self.upstreams;
+                let same = |key: &Key| upstreams.get(*key).is_some_and(|upstream| upstream.port == port);
+                there.idle.iter().rposition(same)?
+            };
+            let key = there.idle.remove(place);
+            if self.upstreams.get(key).is_some_and(|upstream| is_quiet(&upstream.stream)) {
+                there.counters.reused += 1;
+                return Some(key);
+            }
+            self.upstream_lost(key);
+        }
     }
 
     /// The request goes out on this connection.
@@ -187,6 +192,7 @@ impl Engine {
             used,
             paused: false,
             retired: false,
+            held: 0,
         };
         let until = self.now.saturating_add(service.bounds.connect);
         self.timers.set(&mut upstream.deadline, Token::Upstream(key).bits(), until);
@@ -208,7 +214,7 @@ impl Engine {
         let bounds = self.directory.all.get(endpoint.service).map(|service| service.bounds);
         let old = bounds.is_none_or(|bounds| self.now.saturating_sub(upstream.born) > bounds.pool_longest);
         let stream = &mut upstream.stream;
-        let clean = stream.input.is_empty() && stream.unsent() == 0 && !stream.eof && !stream.hangup;
+        let clean = stream.unsent() == 0 && is_quiet(stream);
         if !keep || !clean || old || upstream.retired || endpoint.gone || self.drain_until.is_some() {
             upstream.used = Use::Idle;
             self.upstream_lost(key);
@@ -250,8 +256,17 @@ impl Engine {
     }
 }
 
+/// Whether nothing has come that is still to be looked at: it would be taken for the next request's answer.
+fn is_quiet(stream: &Stream) -> bool {
+    stream.input.is_empty() && !stream.readable && !stream.eof && !stream.hangup
+}
+
 /// A socket on its way to an address.
 fn begin(addr: &SocketAddr) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    if super::tests::is_short() {
+        return Err(Errno::MFILE);
+    }
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;

@@ -60,6 +60,8 @@ pub(super) struct Engine {
     /// Bytes that are kept for clients on shared connections, and how many may be.
     pub(super) held: usize,
     pub(super) most_held: usize,
+    /// Bytes that wait for shared connections with many of them.
+    pub(super) held_up: usize,
     /// Copies of requests under way, on connections that have one at a time.
     pub(super) mirrors: u32,
 }
@@ -99,6 +101,7 @@ impl Engine {
             hurry_at: NEVER,
             leavers_at: NEVER,
             held: 0,
+            held_up: 0,
             most_held: held::MOST,
             mirrors: 0,
         })

@@ -97,7 +97,8 @@ impl Engine {
             Ok(Decoded::More(need)) => Step::Need(need),
             Ok(Decoded::Head(head)) => {
                 client.partial = false;
-                client.fresh_until = 0;
+                // In this batch it is the one that asks, and is not closed to make room for what it asks.
+                client.fresh_until = self.now + 1;
                 self.exchange(key, codec, &head, bytes)
             }
             Err(refusal) => self.refuse(key, codec.0, &refusal),
@@ -158,10 +159,10 @@ impl Engine {
             endpoint.active += 1;
             endpoint.counters.requests += 1;
         }
-        let mirror = self.mirror(key, protocol, head, &decision, &held);
         let method = head.keys.method.of(bytes);
         let now = self.now;
         let Some(client) = self.clients.get_mut(key) else { return Step::Wait };
+        let copied = decision.taken.mirror.is_some().then(|| Rc::clone(&decision.taken));
         client.state = State::Busy(Exchange {
             upstream: None,
             endpoint,
@@ -170,7 +171,7 @@ impl Engine {
             started: now,
             deadline: decision.deadline,
             waits_until: NEVER,
-            mirror,
+            mirror: None,
             request: head.body,
             answer: Answer::Waiting,
             close: !head.keep,
@@ -186,6 +187,9 @@ impl Engine {
             status: 0,
             log,
         });
+        if let Some(taken) = copied {
+            self.mirror_exchange(key, protocol, head, &taken, decision.hash);
+        }
         self.exchange_moved(key);
         self.connect_exchange(key);
         Step::Used(forwarded)

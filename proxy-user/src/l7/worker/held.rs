@@ -6,6 +6,9 @@
 //! one answer, beside one unfinished message. The share is an eighth of what the others leave of the worker's bound, and
 //! 1 MiB at least: one that is slow for a while gets its answers, and the more there are the less each has.
 //!
+//! Of a client whose endpoint does not read: above 256 kB that wait for the endpoint, the client is not read from. What waits for
+//! all such endpoints together is in the worker's bound too, apart from the clients'; above it, requests to them are refused.
+//!
 //! The worker's bound is [`MOST`], or four of the longest messages that are allowed. Above it, those that hold most are
 //! closed.
 
@@ -58,6 +61,23 @@ impl Engine {
         let held = if shares { client.stream.held() } else { 0 };
         self.held = (self.held + held).saturating_sub(client.held);
         client.held = held;
+    }
+
+    /// What waits for a shared connection has changed. Only where it is much.
+    #[cold]
+    pub(super) fn weigh_upstream(&mut self, key: Key) {
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        let held = upstream.stream.unsent();
+        self.held_up = (self.held_up + held).saturating_sub(upstream.held);
+        upstream.held = held;
+    }
+
+    /// The shared connection that a client waited for has room again, or is gone.
+    pub(super) fn unstall(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stalled = false;
+            self.list_client(key);
+        }
     }
 
     /// Too much is kept: those that hold most are closed, until there is room again.

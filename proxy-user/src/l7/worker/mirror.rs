@@ -2,29 +2,34 @@
 
 use super::accept::is_complete;
 use super::client::Step;
-use super::connection::{Mirrored, Pending, Protocol, Use};
+use super::connection::{Mirrored, Pending, Protocol, State, Use};
 use super::engine::Engine;
-use super::exchange::{Decision, client_note};
+use super::exchange::client_note;
 use super::poll::Token;
 use super::slab::Key;
 use crate::l7::codec::{Asked, Body, Decoded, Edits, Head, Kind};
 use crate::l7::route::Taken;
 
 impl Engine {
-    /// Sends a copy of a request's head, if its route wants one. The connection that gets its body too, if it has one.
-    pub(super) fn mirror(
+    /// Sends a copy of a request's head, if its route wants one; its body follows, if it has one. The request is under way, or
+    /// its client might be closed to make room for the copy.
+    pub(super) fn mirror_exchange(
         &mut self,
-        client: Key,
+        key: Key,
         codec: Protocol,
         head: &Head,
-        decision: &Decision,
-        request: &[u8],
-    ) -> Option<Key> {
-        let name = decision.taken.mirrors()?;
+        taken: &Taken,
+        hash: u64,
+    ) {
+        let Some(name) = taken.mirrors() else { return };
+        let request = self.take_held(key);
         let whole = is_complete(&head.body);
-        let sent = self.mirror_to(client, codec, name, decision.hash, &head.asked, whole, request);
-        self.count_mirror(client, sent.is_some());
-        sent.filter(|_| !whole)
+        let sent = self.mirror_to(key, codec, name, hash, &head.asked, whole, &request);
+        self.count_mirror(key, sent.is_some());
+        if let Some(State::Busy(exchange)) = self.clients.get_mut(key).map(|client| &mut client.state) {
+            exchange.held = request;
+            exchange.mirror = sent.filter(|_| !whole);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is its own thing, and it is called once")]
@@ -211,7 +216,7 @@ impl Engine {
         let service = self.directory.all.get(client.service)?;
         let upstream = self.upstreams.get_mut(key)?;
         let waiting = upstream.stream.unsent();
-        if waiting > 0 && waiting + message.len() > MOST_WAITING {
+        if waiting > 0 && waiting + message.len() > MOST_WAITING || self.held_up > self.most_held {
             return None;
         }
         let Use::Shared(shared) = &mut upstream.used else { return None };
@@ -244,6 +249,7 @@ impl Engine {
         };
         out.extend_from_slice(message.get(forwarded.used..).unwrap_or_default());
         upstream.requests += 1;
+        shared.asked_at = self.now;
         if head.kind == Kind::OneWay {
             shared.ids.take(id);
         } else if deadline < shared.earliest {

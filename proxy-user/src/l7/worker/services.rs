@@ -1,7 +1,7 @@
 //! Services as a worker runs them: compiled from a snapshot, with their counters and endpoints. A snapshot that says the
 //! same of a service leaves all of it as it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -164,11 +164,16 @@ impl Engine {
     pub(super) fn serve_by(&mut self, snapshot: &Snapshot) -> Result<(), String> {
         snapshot.check()?;
         let first = !self.ready;
+        let returning = self.returning(snapshot);
         for (name, plan) in &snapshot.services {
             let hosts = snapshot.routes.services.get(name).map_or(&[][..], Vec::as_slice);
-            match self.directory.named(name).or_else(|| self.revive(name)) {
-                Some(key) => self.change_service(key, plan, hosts),
-                None => self.new_service(name, plan, hosts, first),
+            match (self.directory.named(name), returning.get(&**name)) {
+                (Some(key), _) => self.change_service(key, plan, hosts),
+                (None, Some(key)) => {
+                    self.revive(*key);
+                    self.change_service(*key, plan, hosts);
+                }
+                (None, None) => self.new_service(name, plan, hosts, first),
             }
             // Many services take their time.
             self.show_life();
@@ -183,14 +188,12 @@ impl Engine {
         for key in &gone {
             self.end_service(*key);
         }
-        self.directory.by_address = self
-            .directory
-            .all
-            .iter()
-            .filter(|(_, service)| !service.gone)
-            .map(|(key, service)| (service.plan.vip, key))
-            .collect();
-        self.rehome();
+        let there = self.directory.all.iter().filter(|(_, service)| !service.gone);
+        let by_address: HashMap<_, _> = there.map(|(key, service)| (service.plan.vip, key)).collect();
+        if by_address != self.directory.by_address {
+            self.directory.by_address = by_address;
+            self.rehome();
+        }
         for key in gone {
             self.send_away(key);
         }
@@ -270,7 +273,8 @@ impl Engine {
             }
             members.push(known.unwrap_or_else(|| self.new_endpoint(key, endpoint, now)));
         }
-        let gone: Vec<Key> = before.into_iter().filter(|key| !members.contains(key)).collect();
+        let stay: HashSet<Key> = members.iter().copied().collect();
+        let gone: Vec<Key> = before.into_iter().filter(|key| !stay.contains(key)).collect();
         let chooser = Chooser::new(&plan.rules, members.clone(), &self.endpoints, seed);
         if let Some(service) = self.directory.all.get_mut(key) {
             service.chooser = chooser;

@@ -55,7 +55,8 @@ impl Engine {
         };
         client.variant = head.variant;
         client.partial = false;
-        client.fresh_until = 0;
+        // In this batch it is the one that asks, and is not closed to make room for what it asks.
+        client.fresh_until = self.now + 1;
         match head.kind {
             Kind::Heartbeat => {
                 codec.0.heartbeat_reply(&head.asked, client.stream.output(&mut self.buffers));
@@ -218,8 +219,8 @@ impl Engine {
         };
         let Use::Shared(shared) = &mut upstream.used else { return local(pending, LocalReason::Internal) };
         let waiting = upstream.stream.unsent();
-        if !upstream.connected && shared.ids.len() as u64 >= service.bounds.pending || waiting > MOST_WAITING
-        {
+        let too_much = waiting > MOST_WAITING || waiting > HIGH && self.held_up > self.most_held;
+        if !upstream.connected && shared.ids.len() as u64 >= service.bounds.pending || too_much {
             return local(pending, LocalReason::Overloaded);
         }
         let one_way = request.head.kind == Kind::OneWay;
@@ -259,8 +260,10 @@ impl Engine {
         upstream.requests += 1;
         service.counters.bytes_up += u64::from(len);
         service.counters.pool_hits += u64::from(upstream.connected);
-        if waiting + added > HIGH && !client.paused {
-            client.paused = true;
+        shared.asked_at = self.now;
+        let slow = waiting + added > HIGH;
+        if slow && !client.stalled {
+            client.stalled = true;
             shared.waiters.push(client_key);
         }
         if !one_way && deadline < shared.earliest {
@@ -272,6 +275,9 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint_key) {
             endpoint.active += u32::from(!one_way);
             endpoint.counters.requests += 1;
+        }
+        if slow {
+            self.weigh_upstream(key);
         }
         self.dirty_upstream(key);
         Ok(())

@@ -43,6 +43,7 @@ impl Engine {
                 // An id that is nobody's: its request is over, or there was none.
                 if let Some(pending) = shared.ids.take(id) {
                     let endpoint = upstream.endpoint;
+                    shared.asked_at = self.now;
                     self.deliver(endpoint, pending, &head, message);
                     self.close_if_done(key);
                 }
@@ -204,6 +205,9 @@ impl Engine {
             if let Some(reason) = ended.reason {
                 service.counters.local(reason);
             }
+            if service.is_over() {
+                self.directory.all.remove(pending.service);
+            }
         }
         if let Some(line) = &pending.log {
             self.journal.note(Some(line), ended);
@@ -213,10 +217,7 @@ impl Engine {
     /// A connection is gone. What of its requests was not sent goes to another.
     pub(super) fn shared_lost(&mut self, endpoint: Key, shared: Shared, sent: u64, waiting: &[u8]) {
         for client in shared.waiters {
-            if let Some(client) = self.clients.get_mut(client) {
-                client.paused = false;
-            }
-            self.list_client(client);
+            self.unstall(client);
         }
         for pending in shared.ids.into_values() {
             let whole = pending.at.checked_sub(sent).and_then(|at| {
@@ -290,13 +291,15 @@ impl Engine {
             self.upstream_lost(key);
             return;
         }
+        if self.shared_is_over(key) {
+            self.upstream_lost(key);
+            return;
+        }
+        // Not at each request's end in turn, if they are many.
+        let until = self.shared_until(key).max(now + 10_000);
         if let Some(upstream) = self.upstreams.get_mut(key) {
-            let Use::Shared(shared) = &upstream.used else { return };
-            // Not at each request's end in turn, if they are many.
-            let until = shared.earliest.min(now.saturating_add(beat)).max(now + 10_000);
             self.timers.set(&mut upstream.deadline, Token::Upstream(key).bits(), until);
         }
-        self.close_if_done(key);
     }
 
     fn ask_alive(&mut self, key: Key) {

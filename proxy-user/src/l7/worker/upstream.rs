@@ -10,7 +10,6 @@ use super::engine::Engine;
 use super::poll::{Ready, Token};
 use super::slab::Key;
 use super::stream::Gathered;
-use super::timers::NEVER;
 use crate::l7::codec::Body;
 use crate::l7::pool::Verdict;
 
@@ -50,13 +49,8 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(upstream.endpoint) {
             endpoint.reached();
         }
-        let mut until = NEVER;
-        if let Use::Shared(shared) = &upstream.used {
-            let endpoint = self.endpoints.get(upstream.endpoint);
-            let service = endpoint.and_then(|endpoint| self.directory.all.get(endpoint.service));
-            let beat = service.map_or(NEVER, |service| service.bounds.heartbeat);
-            until = shared.earliest.min(self.now.saturating_add(beat));
-        }
+        let until = self.shared_until(key);
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
         self.timers.set(&mut upstream.deadline, Token::Upstream(key).bits(), until);
         match upstream.used {
             Use::Tunnel(client) => self.tunnel_connected(client),
@@ -230,6 +224,10 @@ impl Engine {
             self.tunnel_moved(client);
         }
         let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        if upstream.held > 0 {
+            self.weigh_upstream(key);
+        }
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
         if upstream.stream.unsent() >= LOW {
             return;
         }
@@ -241,7 +239,7 @@ impl Engine {
             }
             Use::Shared(shared) if !shared.waiters.is_empty() => {
                 for client in std::mem::take(&mut shared.waiters) {
-                    self.resume_client(client);
+                    self.unstall(client);
                 }
             }
             Use::Shared(_) | Use::Idle | Use::Mirror(_) => {}
@@ -260,6 +258,7 @@ impl Engine {
     /// Removes a connection, and ends what was under way on it.
     pub(super) fn upstream_lost(&mut self, key: Key) {
         let Some(mut upstream) = self.upstreams.remove(key) else { return };
+        self.held_up = self.held_up.saturating_sub(upstream.held);
         let endpoint_key = upstream.endpoint;
         if let Some(endpoint) = self.endpoints.get_mut(endpoint_key) {
             endpoint.connections = endpoint.connections.saturating_sub(1);

@@ -216,3 +216,27 @@ fn a_shared_connection_that_is_silent_is_asked_and_given_up() {
     assert_eq!(read_response(&mut client), (2, 0, b"y".to_vec()));
     assert!(backend.connections() >= 2, "the first did not answer its heartbeat");
 }
+
+#[test]
+fn a_shared_connection_ends_by_its_age_and_without_requests() {
+    let backend = Backend::new(serve);
+    for (longest, idle) in [(100, 0), (0, 100)] {
+        let mut rig = Rig::new("bolt", &[backend.at], |snapshot| {
+            web(snapshot).rules.pool.longest = Duration::from_millis(longest);
+            web(snapshot).rules.pool.idle = Duration::from_millis(idle);
+        });
+        let mut client = rig.connect();
+        for id in 0..4 {
+            client.write_all(&frame(id, "a", b"x")).unwrap();
+            assert_eq!(read_response(&mut client).0, id);
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        rig.until(|rig| {
+            let web = rig.stats.services.get("web");
+            web.is_some_and(|web| {
+                web.requests == 4
+                    && web.endpoints.get(&backend.at).is_some_and(|there| there.connections == 0)
+            })
+        });
+    }
+}

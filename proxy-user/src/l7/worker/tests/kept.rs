@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::bolt::{frame, frame_with, read_request, read_response, response, serve};
 use super::*;
-use crate::l7::snapshot::Access;
+use crate::l7::snapshot::{Access, Action, Destination, Matches, Route, TextMatch, VirtualHost};
 use crate::wire::bolt::{Kind, Version, command, encode, status};
 
 /// A request with a checksum.
@@ -141,4 +141,41 @@ fn many_clients_share_one_bound() {
     let mut client = rig.connect();
     client.write_all(&long).unwrap();
     assert_eq!(read_response(&mut client).2.len(), 1_000_000);
+}
+
+#[test]
+fn answers_of_another_endpoint_do_not_let_a_client_go_on_that_waits_for_one() {
+    let stalled = Backend::new(|_stream| std::thread::sleep(Duration::from_secs(30)));
+    // Its answers come one by one all the while.
+    let live = Backend::new(|mut stream| {
+        while let Some((id, _)) = read_request(&mut stream) {
+            std::thread::sleep(Duration::from_millis(5));
+            let _ = stream.write_all(&response(id, 0, b"x"));
+        }
+    });
+    let mut rig = Rig::new("bolt", &[stalled.at], |snapshot| {
+        let at = "127.9.9.9:1".parse().unwrap();
+        snapshot.services.insert("other".into(), service(at, "bolt", &[live.at]));
+        let matches = Matches { service: Some(TextMatch::Exact("b".into())), ..Matches::default() };
+        let action = Action::Forward(vec![Destination { service: "other".into(), weight: 1 }]);
+        let to_other = Route { name: "b".into(), matches, action, ..Route::default() };
+        let routes = vec![to_other, Route { name: "all".into(), ..Route::default() }];
+        let host = VirtualHost { name: "h".into(), hosts: vec!["*".into()], routes };
+        snapshot.routes.services.insert("web".into(), vec![host]);
+    });
+    let mut client = rig.connect();
+    client.set_write_timeout(Some(Duration::from_millis(1000))).unwrap();
+    let mut reader = client.try_clone().unwrap();
+    std::thread::spawn(move || while matches!(reader.read(&mut [0; 65536]), Ok(1..)) {});
+    let big = frame(1, "a", &[1; 100_000]);
+    let mut sent = 0;
+    for _ in 0..1000 {
+        client.write_all(&frame(2, "b", b"x")).unwrap();
+    }
+    while sent < 600 && client.write_all(&big).is_ok() {
+        sent += 1;
+    }
+    let stats = rig.fresh_stats().services["web"].clone();
+    assert!(sent < 300, "{sent} of 100 kB were taken");
+    assert_eq!(stats.reasons.get("overloaded"), None);
 }

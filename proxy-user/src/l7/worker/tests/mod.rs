@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+pub(super) use faults::is_short;
+
 use super::Listeners;
 use crate::l7::process::channel::{Channel, ChannelError, TO_WORKER};
 use crate::l7::process::control::Control;
@@ -291,6 +293,7 @@ fn echo(mut stream: TcpStream) {
 
 /// A fault of weir's own, in the middle of its work: for requests that ask for it.
 pub(super) fn fault(asking: &crate::l7::route::Asking<'_>) {
+    faults::is_asked(asking);
     let asked = asking.codec.header(asking.message, asking.head, b"x-fault");
     assert!(asked.is_none(), "a fault, as the test asks for");
 }

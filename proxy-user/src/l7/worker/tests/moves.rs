@@ -191,3 +191,58 @@ fn late_in_a_drain_the_last_answer_is_the_last() {
     let took = begun.elapsed();
     assert!(took > Duration::from_millis(1300) && took < Duration::from_millis(2500), "{took:?}");
 }
+
+#[test]
+fn a_connection_follows_the_address_that_it_dialled() {
+    let (one, two) = (named("one"), named("two"));
+    let (mut rig, snapshot) = rig_of(one.at, |_| {});
+    let (mut idle, mut busy) = (rig.connect(), rig.connect());
+    assert_eq!(ask(&mut idle, 1).2, b"one");
+    busy.write_all(&frame(1, "a", b"700")).unwrap();
+    is_busy(&mut rig);
+    let mut swapped = snapshot.clone();
+    web(&mut swapped).vip = "127.9.9.9:1".parse().unwrap();
+    swapped.services.insert("other".into(), service(rig.at, "bolt", &[two.at]));
+    rig.publish(swapped.clone());
+    assert_eq!(ask(&mut idle, 2).2, b"two", "its address is another service's, and both are there");
+    assert_eq!(ask(&mut busy, 2).2, b"two");
+    assert_eq!(read_response(&mut busy).2, b"one");
+    // Without one, and then one of its old name that has another address.
+    rig.publish(snapshot.clone());
+    busy.write_all(&frame(3, "a", b"700")).unwrap();
+    is_busy(&mut rig);
+    rig.publish(without(&snapshot));
+    rig.publish(swapped);
+    assert_eq!(ask(&mut busy, 4).2, b"two");
+    assert_eq!(read_response(&mut busy).2, b"one");
+}
+
+#[test]
+fn a_renamed_service_has_who_is_in_detection_and_the_old_one_ends() {
+    let backend = Backend::new(http1::serve);
+    let detecting = |snapshot: &mut Snapshot| {
+        web(snapshot).rules.detect = vec!["bolt".into(), "http1".into()];
+    };
+    let (mut rig, snapshot) = rig_of(backend.at, detecting);
+    let mut client = rig.connect();
+    rig.until(|rig| rig.stats.active == 1);
+    let mut renamed = without(&snapshot);
+    renamed.services.insert("other".into(), snapshot.services["web"].clone());
+    rig.publish(renamed);
+    assert_eq!(http1::ask(&mut client, http1::GET).0, 200);
+    assert!(!rig.fresh_stats().services.contains_key("web"));
+}
+
+#[test]
+fn a_service_ends_with_its_last_request_though_its_clients_go_on() {
+    let one = named("one");
+    let (mut rig, snapshot) = rig_of(one.at, |_| {});
+    let mut client = rig.connect();
+    client.write_all(&frame(1, "a", b"700")).unwrap();
+    is_busy(&mut rig);
+    let mut renamed = without(&snapshot);
+    renamed.services.insert("other".into(), snapshot.services["web"].clone());
+    rig.publish(renamed);
+    assert_eq!(read_response(&mut client).2, b"one");
+    assert_eq!(rig.fresh_stats().services.keys().collect::<Vec<_>>(), ["other"]);
+}
