@@ -12,6 +12,7 @@ mod endpoints;
 mod handover;
 mod interfaces;
 mod journal;
+mod kept;
 mod l7;
 mod leave;
 mod log;
