@@ -1,7 +1,7 @@
 //! The daemon's own log: text for people on a terminal, JSON lines otherwise. A thread of its own writes it: workers may
 //! fill the same pipe, and nothing of the daemon waits for whoever reads that.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -43,8 +43,7 @@ fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(level: &str, jso
     let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(out);
     // A logger that is already there (tests) is as good.
-    let _ =
-        if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
+    let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
 }
 
 /// Where lines go.
@@ -157,14 +156,14 @@ impl io::Write for Stderr {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
 
     use super::*;
 
