@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction,
@@ -18,6 +18,7 @@ mod known_keeper;
 mod known_rows;
 #[cfg(test)]
 mod known_tests;
+mod reopen;
 mod rows;
 
 /// Why the state cannot be read or written.
@@ -43,7 +44,7 @@ pub enum StoreError {
     },
     /// Written by another version.
     #[error(
-        "{} has format {found}, this version of weir reads format {FORMAT} (use the version that wrote it, or move the \
+        "{} has format {found}, this version of weir reads formats 1 to {FORMAT} (use the version that wrote it, or move the \
          file away to start without what the API has set)",
         path.display()
     )]
@@ -61,6 +62,15 @@ pub enum StoreError {
         /// What went wrong.
         detail: String,
     },
+    /// Opened again after a fault of the disk, it holds something else.
+    #[error(
+        "{} no longer holds what is in force: it was changed or replaced (put it back, or restart weir to go by what it has)",
+        path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Numbers that are drawn once and kept.
@@ -75,10 +85,15 @@ pub struct Identity {
 /// The open database.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    /// None after a fault, until it can be opened again.
+    database: Option<Database>,
     path: PathBuf,
     identity: Identity,
+    refused: Refused,
 }
+
+/// What was to be stored when the disk refused. The database takes nothing any more from then on.
+type Refused = Arc<OnceLock<ApiState>>;
 
 impl Store {
     /// Opens the state file, or makes it; a new one takes its identity from `fresh`, an existing one keeps its own.
@@ -94,12 +109,19 @@ impl Store {
         if !path.exists() {
             found(path, fresh)?;
         }
+        Self::existing(path)
+    }
+
+    fn existing(path: &Path) -> Result<Self, StoreError> {
         // Else a damaged page is found when it is read, by a panic or not at all.
-        let database = Database::builder().set_check_integrity_on_open(true).create(path);
+        let database = Database::builder().set_check_integrity_on_open(true).open(path);
         let database = database.map_err(|error| open_error(path, error))?;
-        let mut store = Self { database, path: path.to_owned(), identity: fresh };
-        store.recognise()?;
-        Ok(store)
+        let identity = recognise(path, &database)?;
+        Ok(Self { database: Some(database), path: path.to_owned(), identity, refused: Refused::default() })
+    }
+
+    fn database(&self) -> Result<&Database, StoreError> {
+        self.database.as_ref().ok_or_else(|| failed(&self.path, redb::Error::PreviousIo))
     }
 
     /// The numbers that this state keeps.
@@ -113,7 +135,7 @@ impl Store {
     /// # Errors
     /// When a row cannot be read.
     pub fn load(&self) -> Result<ApiState, StoreError> {
-        let read = self.database.begin_read().map_err(|error| self.failed(error))?;
+        let read = self.database()?.begin_read().map_err(|error| self.failed(error))?;
         let mut api = ApiState::default();
         let lists = read.open_table(LISTS).map_err(|error| self.failed(error))?;
         for row in lists.iter().map_err(|error| self.failed(error))? {
@@ -146,18 +168,32 @@ impl Store {
     }
 
     /// Writes the way from `old`, which must be what is stored, to `new` into a transaction; nothing lasts until it is
-    /// committed, and dropping it forgets it.
+    /// committed, and dropping it forgets it. After a fault of the disk the file is opened again first.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn prepare(&self, old: &ApiState, new: &ApiState) -> Result<Prepared, StoreError> {
-        let mut write = self.database.begin_write().map_err(|error| self.failed(error))?;
+    /// When the disk refuses; when the file, opened again, has something else.
+    pub fn prepare(&mut self, old: &ApiState, new: &ApiState) -> Result<Prepared, StoreError> {
+        let stored = self.reopen(old)?;
+        let old = stored.as_ref().unwrap_or(old);
+        let write = self.write(old, new).inspect_err(|_| {
+            let _ = self.refused.set(old.clone());
+        })?;
+        Ok(Prepared { write, path: self.path.clone(), new: new.clone(), refused: self.refused.clone() })
+    }
+
+    fn write(&self, old: &ApiState, new: &ApiState) -> Result<WriteTransaction, StoreError> {
+        let mut write = self.database()?.begin_write().map_err(|error| self.failed(error))?;
         // Else a damaged last change would be answered with the one before it.
         write.set_two_phase_commit(true);
+        {
+            // An older format ends with the first change.
+            let mut meta = write.open_table(META).map_err(|error| self.failed(error))?;
+            meta.insert("format", FORMAT).map_err(|error| self.failed(error))?;
+        }
         self.write_lists(&write, old, new)?;
         self.write_entries(&write, old, new)?;
         self.write_services(&write, old, new)?;
-        Ok(Prepared { write, path: self.path.clone() })
+        Ok(write)
     }
 
     fn write_lists(
@@ -229,7 +265,7 @@ impl Store {
     }
 
     fn write_identity(&self) -> Result<(), StoreError> {
-        let mut write = self.database.begin_write().map_err(|error| self.failed(error))?;
+        let mut write = self.database()?.begin_write().map_err(|error| self.failed(error))?;
         write.set_two_phase_commit(true);
         {
             let mut meta = write.open_table(META).map_err(|error| self.failed(error))?;
@@ -242,21 +278,6 @@ impl Store {
             write.open_table(SERVICES).map_err(|error| self.failed(error))?;
         }
         write.commit().map_err(|error| self.failed(error))
-    }
-
-    fn recognise(&mut self) -> Result<(), StoreError> {
-        let read = self.database.begin_read().map_err(|error| self.failed(error))?;
-        let meta = read.open_table(META).map_err(|error| unreadable(&self.path, error))?;
-        let number = |key: &str| -> Result<u64, StoreError> {
-            let row = meta.get(key).map_err(|error| self.failed(error))?;
-            row.map(|row| row.value()).ok_or_else(|| unreadable(&self.path, format_args!("it has no {key}")))
-        };
-        let found = number("format")?;
-        if found != FORMAT {
-            return Err(StoreError::Format { path: self.path.clone(), found });
-        }
-        self.identity = Identity { seed: number("seed")?, secret: number("secret")? };
-        Ok(())
     }
 
     fn row<T>(&self, row: Result<T, rows::BadRow>) -> Result<T, StoreError> {
@@ -272,6 +293,8 @@ impl Store {
 pub struct Prepared {
     write: WriteTransaction,
     path: PathBuf,
+    new: ApiState,
+    refused: Refused,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -286,8 +309,25 @@ impl Prepared {
     /// # Errors
     /// When the disk refuses; the old state is stored then.
     pub fn commit(self) -> Result<(), StoreError> {
-        self.write.commit().map_err(|error| failed(&self.path, error.into()))
+        self.write.commit().map_err(|error| {
+            let _ = self.refused.set(self.new);
+            failed(&self.path, error.into())
+        })
     }
+}
+
+fn recognise(path: &Path, database: &Database) -> Result<Identity, StoreError> {
+    let read = database.begin_read().map_err(|error| failed(path, error.into()))?;
+    let meta = read.open_table(META).map_err(|error| unreadable(path, error))?;
+    let number = |key: &str| -> Result<u64, StoreError> {
+        let row = meta.get(key).map_err(|error| failed(path, error.into()))?;
+        row.map(|row| row.value()).ok_or_else(|| unreadable(path, format_args!("it has no {key}")))
+    };
+    let found = number("format")?;
+    if !(1..=FORMAT).contains(&found) {
+        return Err(StoreError::Format { path: path.to_owned(), found });
+    }
+    Ok(Identity { seed: number("seed")?, secret: number("secret")? })
 }
 
 /// Makes the file with the tables and the identity under another name and puts it in its place whole: a start that was
@@ -301,7 +341,8 @@ fn found(path: &Path, identity: Identity) -> Result<(), StoreError> {
     }
     let database = Database::create(&draft).map_err(|error| open_error(path, error))?;
     std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
-    let store = Store { database, path: path.to_owned(), identity };
+    let store =
+        Store { database: Some(database), path: path.to_owned(), identity, refused: Refused::default() };
     store.write_identity()?;
     drop(store);
     std::fs::rename(&draft, path).map_err(io)?;
@@ -318,6 +359,7 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
         {
             StoreError::Io { path: path.to_owned(), detail: error.to_string() }
         }
+        DatabaseError::Storage(StorageError::PreviousIo) => failed(path, redb::Error::PreviousIo),
         other => unreadable(path, other),
     }
 }
@@ -325,6 +367,10 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
 fn failed(path: &Path, error: redb::Error) -> StoreError {
     match error {
         redb::Error::Io(error) => StoreError::Io { path: path.to_owned(), detail: error.to_string() },
+        // Says nothing of what is in the file.
+        redb::Error::PreviousIo => {
+            StoreError::Io { path: path.to_owned(), detail: "an earlier write failed".into() }
+        }
         other => unreadable(path, other),
     }
 }
@@ -333,8 +379,9 @@ fn unreadable(path: &Path, detail: impl std::fmt::Display) -> StoreError {
     StoreError::Unreadable { path: path.to_owned(), detail: detail.to_string() }
 }
 
-/// Raised with each change of a table or a row.
-const FORMAT: u64 = 1;
+/// Raised with each change of a table or a row; older ones are read, and raised with the first change. 2: services have L7
+/// settings.
+const FORMAT: u64 = 2;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("weir_meta");
 const LISTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("lists");
 const ENTRIES: TableDefinition<'_, (&str, &[u8; rows::PREFIX_BYTES]), &[u8]> =

@@ -65,6 +65,10 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     pub(super) apply: Option<String>,
+    /// Of the state file, until something is written.
+    pub(super) store: Option<String>,
+    /// When that is tried next.
+    pub(super) store_at: Option<Instant>,
     /// VIPs that are addresses of the host itself, whose other ports weir drops.
     pub(super) host_vips: BTreeSet<IpAddr>,
 }
@@ -198,6 +202,7 @@ impl Daemon {
                         next_sweep = Instant::now() + SWEEP.max(took * 20);
                         self.ports.verify();
                         self.verify_l7().await;
+                        self.store_again();
                     }
                     self.times_up(settle_at).await;
                     settle_at = self.settle_at();
@@ -276,7 +281,7 @@ impl Daemon {
                 if let Err(error) =
                     self.store.prepare(&self.state.api, &api).and_then(|prepared| prepared.commit())
                 {
-                    tracing::warn!(%error, "expired entries stay in the state file");
+                    self.store_failed(&error);
                 }
                 self.state.api = api;
                 for (list, count) in ended {

@@ -12,6 +12,7 @@ mod endpoints;
 mod handover;
 mod interfaces;
 mod journal;
+mod kept;
 mod l7;
 mod leave;
 mod log;
@@ -40,7 +41,7 @@ use crate::net::netlink::Netlink;
 /// # Errors
 /// Why it does not start, or had to end. The data path stays as it is then.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
-    log::init(args.verbose, args.quiet);
+    let _log = log::init(args.verbose, args.quiet);
     let loaded = args.setup.load().map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -67,7 +68,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<()> {
 
 /// Starts logging as the daemon does, for an L7 worker, which shares its standard error.
 pub(crate) fn log_as_worker() {
-    log::init(false, false);
+    log::init_worker();
 }
 
 /// After a start that failed: maps that no attached program uses are nobody's, and of no use to the next start. With workers

@@ -20,6 +20,7 @@ use crate::model::{Desired, Origin};
 struct Before {
     laid: Laid,
     pool: Pool,
+    edited: u64,
 }
 
 /// How long a change waits for the ways to its new backends.
@@ -98,14 +99,17 @@ impl Daemon {
             self.kernel.plan(&laid.merged.desired, &ways, &self.ports, self.state.generation, Acl::New)?;
             return Ok(applied);
         }
-        let store = |error: crate::store::StoreError| Refusal::new(Code::StoreFailed, error.to_string());
-        let prepared = self.store.prepare(&self.state.api, &changed.api).map_err(store)?;
+        let prepared = match self.store.prepare(&self.state.api, &changed.api) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.store_failed(&error)),
+        };
         let before = self.put(merged, &changed.api, Number::Next).await?;
         if let Err(error) = prepared.commit() {
             self.put_back(before).await;
             self.follow_l7().await;
-            return Err(store(error));
+            return Err(self.store_failed(&error));
         }
+        self.problems.store = None;
         self.state.api = changed.api;
         for (list, count) in changed.expired {
             *self.state.expired.entry(list).or_default() += count;
@@ -126,7 +130,8 @@ impl Daemon {
         let laid = self.lay_over(merged, api);
         self.learn_ways(&laid.merged, Default::default(), NEW_WAYS, NEW_WAYS).await;
         let wanted = l7::snapshot(&laid.merged.desired, self.state.generation + 1);
-        let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool };
+        let edited = self.state.edited;
+        let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool, edited };
         if let Err(error) = self.prepare_l7(wanted).await {
             self.put_back(before).await;
             self.follow_l7().await;
@@ -163,6 +168,8 @@ impl Daemon {
 
     async fn put_back(&mut self, before: Before) {
         self.state.laid = before.laid;
+        // Nothing is edited: who has read the state before may still change it.
+        self.state.edited = before.edited;
         self.discovery.pool = before.pool;
         self.discovery.show();
         self.kernel.forget_acl();

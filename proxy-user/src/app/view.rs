@@ -51,6 +51,8 @@ impl Daemon {
         let error = self.problems.apply.clone();
         let applied = Condition { name: "applied".into(), ok: error.is_none(), detail: error };
         let mut conditions = vec![attached, applied];
+        let store = self.problems.store.clone();
+        conditions.extend(store.map(|why| Condition { name: "store".into(), ok: false, detail: Some(why) }));
         conditions.extend(registry::condition(&self.discovery.snapshot()));
         conditions.extend(self.l7_condition());
         conditions

@@ -62,13 +62,13 @@ fn what_is_committed_survives_and_what_is_only_prepared_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
     let (empty, full) = (ApiState::default(), sample());
-    let store = Store::open(&path, FRESH).unwrap();
+    let mut store = Store::open(&path, FRESH).unwrap();
     drop(store.prepare(&empty, &full).unwrap());
     assert_eq!(store.load().unwrap(), empty);
     store.prepare(&empty, &full).unwrap().commit().unwrap();
     assert!(matches!(open(&path), Err(StoreError::InUse { .. })));
     drop(store);
-    let store = open(&path).unwrap();
+    let mut store = open(&path).unwrap();
     assert_eq!((store.load().unwrap(), store.identity()), (full.clone(), FRESH));
     store.prepare(&full, &empty).unwrap().commit().unwrap();
     assert_eq!(store.load().unwrap(), empty);
@@ -80,7 +80,7 @@ fn a_copy_taken_at_any_moment_opens_as_before_or_after() {
     let path = dir.path().join("state.redb");
     let crashed = dir.path().join("crashed.redb");
     let (empty, full) = (ApiState::default(), sample());
-    let store = Store::open(&path, FRESH).unwrap();
+    let mut store = Store::open(&path, FRESH).unwrap();
     let prepared = store.prepare(&empty, &full).unwrap();
     std::fs::copy(&path, &crashed).unwrap();
     assert_eq!(open(&crashed).unwrap().load().unwrap(), empty);
@@ -118,7 +118,7 @@ fn damage_is_found_when_it_is_opened_or_harms_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
     let (empty, full) = (ApiState::default(), sample());
-    let store = Store::open(&path, FRESH).unwrap();
+    let mut store = Store::open(&path, FRESH).unwrap();
     store.prepare(&empty, &full).unwrap().commit().unwrap();
     drop(store);
     let good = std::fs::read(&path).unwrap();
@@ -148,11 +148,7 @@ fn another_format_and_a_foreign_database_are_named() {
     let foreign = Database::create(dir.path().join("foreign.redb")).unwrap();
     drop(foreign);
     assert!(matches!(open(&dir.path().join("foreign.redb")), Err(StoreError::Unreadable { .. })));
-    let store = Store::open(&path, FRESH).unwrap();
-    let write = store.database.begin_write().unwrap();
-    write.open_table(META).unwrap().insert("format", 99).unwrap();
-    write.commit().unwrap();
-    drop(store);
+    set_format(Store::open(&path, FRESH).unwrap(), 99);
     assert!(matches!(open(&path), Err(StoreError::Format { found: 99, .. })));
 }
 
@@ -204,4 +200,113 @@ fn a_first_start_that_was_cut_short_is_begun_again() {
         drop(store);
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+fn set_format(store: Store, format: u64) {
+    let write = store.database().unwrap().begin_write().unwrap();
+    write.open_table(META).unwrap().insert("format", format).unwrap();
+    write.commit().unwrap();
+}
+
+fn format(store: &Store) -> u64 {
+    let read = store.database().unwrap().begin_read().unwrap();
+    read.open_table(META).unwrap().get("format").unwrap().unwrap().value()
+}
+
+#[test]
+fn an_older_format_is_read_and_raised_by_the_first_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (empty, full) = (ApiState::default(), sample());
+    let mut store = Store::open(&path, FRESH).unwrap();
+    assert_eq!(format(&store), 2, "a version that knows no L7 settings must not take it");
+    store.prepare(&empty, &full).unwrap().commit().unwrap();
+    set_format(store, 1);
+    let mut store = open(&path).unwrap();
+    assert_eq!((store.load().unwrap(), format(&store)), (full.clone(), 1));
+    drop(store.prepare(&full, &empty).unwrap());
+    assert_eq!(format(&store), 1, "not without the change");
+    store.prepare(&full, &empty).unwrap().commit().unwrap();
+    assert_eq!((store.load().unwrap(), format(&store)), (empty, 2));
+}
+
+/// A small disk; none where this process may not mount.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("weir"), dir.path(), Some("tmpfs"), flags, Some("size=8m")).ok()?;
+        Some(Self(dir))
+    }
+
+    fn fill(&self) -> PathBuf {
+        let path = self.0.path().join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_disk_that_was_full_is_written_to_again() {
+    let Some(disk) = Disk::mount() else { return };
+    let path = disk.0.path().join("state.redb");
+    let (empty, full) = (ApiState::default(), sample());
+    let mut large = full.clone();
+    let entries = Arc::make_mut(&mut large.lists.get_mut("own").unwrap().entries);
+    let entry = entries.values().next().unwrap().clone();
+    entries.extend(
+        (0..20_000_u32)
+            .map(|n| (std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into(), entry.clone()))
+            .map(|(addr, entry): (std::net::IpAddr, _)| (ipnet::IpNet::from(addr), entry)),
+    );
+    let mut store = Store::open(&path, FRESH).unwrap();
+    store.prepare(&empty, &full).unwrap().commit().unwrap();
+    let filler = disk.fill();
+    for _ in 0..3 {
+        let refused = store.prepare(&full, &large).and_then(Prepared::commit).unwrap_err();
+        assert!(matches!(refused, StoreError::Io { .. }), "{refused}");
+    }
+    std::fs::remove_file(filler).unwrap();
+    store.prepare(&full, &large).unwrap().commit().unwrap();
+    assert_eq!(store.load().unwrap(), large);
+    store.prepare(&large, &empty).unwrap().commit().unwrap();
+    drop(store);
+    assert_eq!(open(&path).unwrap().load().unwrap(), empty);
+}
+
+#[test]
+fn after_a_fault_only_what_was_open_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let (empty, full) = (ApiState::default(), sample());
+    let mut store = Store::open(&path, FRESH).unwrap();
+    let fault =
+        |store: &mut Store, wanted: &ApiState| store.refused = Arc::new(OnceLock::from(wanted.clone()));
+    // The change whose last write failed is there all the same.
+    store.prepare(&empty, &full).unwrap().commit().unwrap();
+    fault(&mut store, &full);
+    store.prepare(&empty, &empty).unwrap().commit().unwrap();
+    assert_eq!(store.load().unwrap(), empty);
+    // Neither what is in force nor that.
+    fault(&mut store, &full);
+    let other = store.prepare(&full, &full).unwrap_err();
+    assert!(matches!(other, StoreError::Replaced { .. }), "{other}");
+    assert!(matches!(store.load(), Err(StoreError::Io { .. })), "it is closed");
+    store.prepare(&empty, &full).unwrap().commit().unwrap();
+    // Another file.
+    fault(&mut store, &full);
+    std::fs::rename(&path, dir.path().join("away")).unwrap();
+    assert!(matches!(store.prepare(&full, &full), Err(StoreError::Io { .. })));
+    assert!(!path.exists(), "no new one is made");
+    drop(Store::open(&path, Identity { seed: 5, secret: 6 }).unwrap());
+    assert!(matches!(store.prepare(&empty, &full), Err(StoreError::Replaced { .. })));
 }

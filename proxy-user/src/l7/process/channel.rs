@@ -27,6 +27,9 @@ pub enum ChannelError {
     /// The socket failed.
     #[error("the control socket failed: {0}")]
     Socket(#[from] io::Error),
+    /// The packet's descriptors did not fit into this process or system: it is lost.
+    #[error("a message on the control socket is lost for want of descriptors")]
+    Shortage,
     /// The packet is none of ours.
     #[error("a message on the control socket is malformed: {0}")]
     Malformed(String),
@@ -210,8 +213,11 @@ fn receive<M: DeserializeOwned>(socket: &OwnedFd, longest: u64) -> Result<Receiv
     if received.bytes == 0 {
         return Err(ChannelError::Closed);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(malformed("longer than any of weir's"));
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(ChannelError::Shortage);
     }
     let (how, body) =
         packet.get(..received.bytes).and_then(<[u8]>::split_first).ok_or(ChannelError::Closed)?;
@@ -227,6 +233,12 @@ fn receive<M: DeserializeOwned>(socket: &OwnedFd, longest: u64) -> Result<Receiv
     };
     let message = serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))?;
     Ok(Received { message, descriptors, pid })
+}
+
+/// Whether something was not sent for want of descriptors or memory, and may be later.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number.is_some_and(|number| [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&number))
 }
 
 /// A memory file that nobody can change any more.

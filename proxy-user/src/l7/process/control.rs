@@ -10,7 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::epoll;
 use rustix::net::SocketFlags;
 
-use super::channel::{Channel, ChannelError, TO_WORKER};
+use super::channel::{Channel, ChannelError, TO_WORKER, is_shortage};
 use super::listeners::Pair;
 use super::message::{FromWorker, Hello, Listed, PROTOCOL, Question, Start, ToWorker};
 use super::places::WAITING_DAEMONS;
@@ -44,6 +44,8 @@ pub struct Control {
     terminate: SignalFd,
     /// Readable when any of the above is.
     poll: OwnedFd,
+    /// Given up for what the daemon is told or tells: connections may have taken all other descriptors.
+    reserve: Option<OwnedFd>,
 }
 
 impl AsFd for Control {
@@ -79,6 +81,7 @@ impl Control {
             daemon: None,
             owed: None,
             terminate,
+            reserve: reserve(&poll),
             poll,
         };
         control.greet(daemon);
@@ -97,7 +100,10 @@ impl Control {
             self.greet(daemon);
         }
         while let Some(daemon) = &self.daemon {
-            let event = match daemon.receive::<ToWorker>() {
+            self.reserve = None;
+            let received = daemon.receive::<ToWorker>();
+            self.reserve = reserve(&self.poll);
+            let event = match received {
                 Err(ChannelError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 received => self.take(received.map(|received| received.message)),
             };
@@ -155,9 +161,12 @@ impl Control {
     /// Whether it was said, or there is nobody to say it to.
     fn say(&mut self, message: &FromWorker) -> bool {
         let Some(daemon) = &self.daemon else { return true };
-        match daemon.send(message, &[]) {
+        self.reserve = None;
+        let said = daemon.send(message, &[]);
+        self.reserve = reserve(&self.poll);
+        match said {
             Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_shortage(&error) => false,
             Err(_) => {
                 self.lose_daemon();
                 true
@@ -196,6 +205,11 @@ impl Control {
             Ok(ToWorker::Connections(question)) => Some(Event::Connections(question)),
             // Not said twice.
             Ok(ToWorker::Start(_)) => None,
+            // What was lost is said again to a worker that says hello, with the next report.
+            Err(ChannelError::Shortage) => {
+                self.owed = Some(FromWorker::Hello(self.hello.clone()));
+                None
+            }
             // Of a daemon that has gone, or of another build.
             Err(_) => {
                 self.lose_daemon();
@@ -216,6 +230,11 @@ fn accept(socket: &OwnedFd, user: u32) -> Option<Channel> {
             return Some(channel);
         }
     }
+}
+
+/// A descriptor that can be given up. A duplicate of one that nothing is told of, and that ends with this process.
+fn reserve(poll: &OwnedFd) -> Option<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(poll, 0).ok()
 }
 
 fn watch(poll: &OwnedFd, source: &impl AsFd) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, watch};
 
+use super::channel::{ChannelError, is_shortage};
 use super::life::{Life, told_to_stop};
 use super::listeners::Pair;
 use super::message::{FromWorker, Listed, Start, ToWorker};
@@ -179,6 +180,8 @@ impl Keeper {
         let mut questions = self.shared.questions.subscribe();
         let mut asked = VecDeque::new();
         let mut pulse = Pulse::of(life.pid);
+        // A snapshot that there was no descriptor for is said again then.
+        let mut again: Option<Instant> = None;
         loop {
             tokio::select! {
                 message = life.receive() => {
@@ -186,16 +189,29 @@ impl Keeper {
                     match message {
                         Ok(FromWorker::Hello(hello)) if hello.draining => return End::Leaves,
                         Ok(FromWorker::Connections(listed)) => pass_on(self.worker, *listed, &mut asked),
+                        // It lost one for want of descriptors.
+                        Ok(FromWorker::Hello(_)) => snapshot.mark_changed(),
                         Ok(message) => self.hear(life.number(), message),
+                        // Only counters and connections have any.
+                        Err(ChannelError::Shortage) => {}
                         Err(_) => return End::Died,
                     }
                 }
                 () = pulse.stops() => return End::Hung,
                 message = published(&mut snapshot) => {
                     if let Err(error) = life.say(&message).await {
+                        if is_shortage(&error) {
+                            tracing::warn!(worker = self.worker, %error, "an L7 worker's snapshot waits");
+                            again = Some(Instant::now() + AGAIN);
+                            continue;
+                        }
                         tracing::error!(worker = self.worker, %error, "an L7 worker takes no snapshot");
                         return if error.kind() == io::ErrorKind::TimedOut { End::Hung } else { End::Died };
                     }
+                }
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()), if again.is_some() => {
+                    again = None;
+                    snapshot.mark_changed();
                 }
                 question = next(&mut questions) => {
                     // One that cannot be asked is silent.
@@ -291,6 +307,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const STABLE: Duration = Duration::from_secs(30);
 /// How long a worker of another build drains.
 const REPLACED: Duration = Duration::from_secs(600);
+/// How long a snapshot waits that there was no descriptor for.
+const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST_REASON: usize = 1_000;
 /// Questions that wait for one worker's answer.
 const MOST_QUESTIONS: usize = 15;

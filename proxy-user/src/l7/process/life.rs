@@ -118,7 +118,7 @@ impl Life {
                 message = self.receive() => match message {
                     Ok(FromWorker::Stats(stats)) => report(*stats),
                     // One of another build may say what this one does not know.
-                    Ok(_) | Err(ChannelError::Malformed(_)) => {}
+                    Ok(_) | Err(ChannelError::Malformed(_) | ChannelError::Shortage) => {}
                     Err(ChannelError::Closed | ChannelError::Socket(_)) => told = false,
                 },
                 less = told_to_stop(&mut stop), if !stopped => {

@@ -25,3 +25,6 @@ mod places;
 mod pulse;
 mod spawn;
 pub mod workers;
+
+#[cfg(test)]
+pub(crate) use spawn::reopened;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -49,16 +49,22 @@ pub(super) fn spawn(start: Start, control: &OwnedFd, pair: &Pair) -> io::Result<
     Ok((child, ours))
 }
 
-/// The standard error for a worker, which must not wait for whoever reads the access log: a pipe is opened anew, since to set
-/// it not to block would set it so for all who have it. `None`: it is no pipe, or may not be opened; it is inherited.
+/// The standard error for a worker, which must not wait for whoever reads the access log.
 fn own_stderr() -> Option<File> {
+    reopened(io::stderr())
+}
+
+/// A pipe or a terminal, opened anew, since to set it not to block would set it so for all who have it. `None`: it is neither,
+/// or may not be opened.
+pub(crate) fn reopened(out: impl AsFd) -> Option<File> {
     use rustix::fs::{FileType, Mode, OFlags};
-    let stat = rustix::fs::fstat(io::stderr()).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+    let out = out.as_fd();
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(out).ok()?.st_mode);
+    if !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
         return None;
     }
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::open("/proc/self/fd/2", flags, Mode::empty()).ok().map(File::from)
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/self/fd/{}", out.as_raw_fd()), flags, Mode::empty()).ok().map(File::from)
 }
 
 /// Whom a worker shall become: nobody, if this process may choose.

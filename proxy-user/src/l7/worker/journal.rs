@@ -2,11 +2,11 @@
 //! reads them, and no line is ever cut: one that there is no room for is dropped whole, and counted.
 
 use std::fs::File;
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::SendFlags;
 
 use super::log::{Ended, LONGEST, Line};
@@ -26,8 +26,9 @@ pub(super) struct Journal {
 /// How it is written to without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// It is there for others too, and must not be set not to block: it is asked first.
-    Asked,
+    /// It is there for others too, and must not be set not to block: each write is told not to. What knows no such writes
+    /// (a terminal that could not be opened anew) gets no lines.
+    Shared,
     /// It does not block.
     Free,
     Socket,
@@ -40,7 +41,7 @@ impl Journal {
             Ok(FileType::Socket) => Kind::Socket,
             Ok(FileType::RegularFile) => Kind::Free,
             _ if free => Kind::Free,
-            _ => Kind::Asked,
+            _ => Kind::Shared,
         };
         Self { out: out.into(), kind, waiting: Vec::new(), left: 0, lost: 0 }
     }
@@ -102,13 +103,8 @@ impl Journal {
 
     fn put(&self, part: &[u8]) -> Result<usize, Errno> {
         match self.kind {
-            Kind::Asked => {
-                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-                let mut asked = [PollFd::new(&self.out, PollFlags::OUT)];
-                if poll(&mut asked, Some(&now))? == 0 {
-                    return Ok(0);
-                }
-                rustix::io::write(&self.out, part)
+            Kind::Shared => {
+                rustix::io::pwritev2(&self.out, &[IoSlice::new(part)], u64::MAX, ReadWriteFlags::NOWAIT)
             }
             Kind::Free => rustix::io::write(&self.out, part),
             Kind::Socket => rustix::net::send(&self.out, part, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
@@ -206,6 +202,38 @@ mod tests {
             assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
         }
         assert_eq!(text.lines().count() as u64 + lost, 6000);
+    }
+
+    fn terminal() -> (OwnedFd, OwnedFd) {
+        use std::os::fd::FromRawFd as _;
+        let (mut master, mut slave) = (0, 0);
+        use std::ptr::{null, null_mut};
+        // SAFETY: the call writes the two numbers and reads nothing else, and nobody else has what it opens.
+        unsafe {
+            assert_eq!(libc::openpty(&raw mut master, &raw mut slave, null_mut(), null(), null()), 0);
+            (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave))
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_nobody_reads_holds_nobody_up() {
+        for reopened in [false, true] {
+            let (master, slave) = terminal();
+            let out = if reopened { crate::l7::process::reopened(&slave).unwrap().into() } else { slave };
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let mut journal = Journal::new(out);
+                for number in 0..3000 {
+                    journal.push(&line(number));
+                    journal.write();
+                }
+                journal.finish();
+                tell.send(journal.lost()).unwrap();
+            });
+            let lost = told.recv_timeout(std::time::Duration::from_secs(20)).expect("not blocked");
+            assert!(if reopened { (1..3000).contains(&lost) } else { lost == 3000 }, "{lost}");
+            drop(master);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod moves;
 mod resets;
 mod retries;
 mod routes;
+mod shortage;
 mod slow;
 mod tcp;
 mod tunnels;
