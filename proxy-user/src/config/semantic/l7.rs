@@ -17,7 +17,7 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
         for (host, route) in
             l7.hosts.iter().flat_map(|host| host.routes.iter().map(move |route| (host, route)))
         {
-            let sent: Vec<_> = taken(l7, host, route).collect();
+            let sent = taken(l7, host, route);
             for to in route.destinations() {
                 destinations.entry(to).or_default().extend(&sent);
             }
@@ -36,19 +36,22 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
     }
 }
 
-/// The codecs whose requests a route may have.
-fn taken<'a>(l7: &'a L7, host: &'a VirtualHost, route: &'a Route) -> impl Iterator<Item = &'a str> {
+/// The codecs whose requests a route may have; all, where what it names is no codec's, which is a fault of its own.
+fn taken<'a>(l7: &'a L7, host: &VirtualHost, route: &Route) -> Vec<&'a str> {
     let matches = &route.matches;
     let there = |wanted: &Option<TextMatch>| wanted.as_ref().is_some_and(|text| *text != TextMatch::Absent);
     // What no codec but HTTP has, and what HTTP does not have. Methods are of both.
     let http = there(&matches.path) || !host.hosts.iter().any(|name| name == "*");
     let rpc = there(&matches.service);
-    l7.codecs().filter(move |name| {
-        codec::by_name(name).is_some_and(|codec| {
-            let has = codec.abilities();
-            codec.pool() != PoolMode::OneToOne && (has.http || !http) && (has.rpc || !rpc)
-        })
-    })
+    let of = |name: &&str| codec::by_name(name).filter(|codec| codec.pool() != PoolMode::OneToOne);
+    let all: Vec<_> = l7.codecs().filter(|name| of(name).is_some()).collect();
+    let able = |name: &&str| {
+        of(name).map(|codec| codec.abilities()).is_some_and(|has| (has.http || !http) && (has.rpc || !rpc))
+    };
+    match all.iter().copied().filter(able).collect::<Vec<_>>() {
+        none if none.is_empty() => all,
+        some => some,
+    }
 }
 
 fn check_destination(
