@@ -327,6 +327,10 @@ fn l7_settings_with_a_mistake_never_reach_the_daemon() {
         ("codec = [", "error[config.syntax]"),
         ("{\"codec\":\"http1\",\"route\":[{\"to\":7}]}", "/route/0/to: `to` takes no integer"),
         ("{\"codec\"", "cannot be read as JSON"),
+        ("{}", "nothing is said of how the service is served"),
+        ("# codec = \"http1\"\n", "weir l7 unset"),
+        ("{\"codec\":\"tcp\",\"codec\":\"http1\"}", "codec: `codec` stands twice"),
+        ("{\"codec\":\"\u{9b}31m\u{202e}\"}", "\\u009B31m\\u202E"),
     ] {
         let output = daemon.weir_with(&["l7", "set", "web", "--file", "-"], text);
         assert_eq!((exit(&output), stdout(&output)), (1, String::new()), "{text}");

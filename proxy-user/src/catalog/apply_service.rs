@@ -30,7 +30,8 @@ impl Changed {
                 format!("service {service} was {}", set_by(of_base.origin)),
             )
             .hint(
-                "change it in the configuration and reload; the API may add backends, set weights and drain",
+                "change it in the configuration and reload; the API may add backends, set weights and drain, and set how an \
+                 `l7` service is served (`weir l7 set`)",
             ));
         }
         let old = self.api.services.remove(service);
@@ -47,8 +48,18 @@ impl Changed {
             Some(_) => Outcome::Updated,
             None => Outcome::Added,
         };
+        let default = Arc::new(L7::default());
+        let settings = |part: &ApiService| Arc::clone(part.l7.as_ref().unwrap_or(&default));
+        let (was, is) = (old.as_ref().map(settings), settings(&part));
         self.api.services.insert(service.to_owned(), part);
         self.note(service, Operation::Add, outcome, None);
+        if let Some(was) = was {
+            let (items, _) = differences(&was, &is);
+            for item in items {
+                self.counts.add(item.outcome);
+                self.items.push(item);
+            }
+        }
         Ok(())
     }
 

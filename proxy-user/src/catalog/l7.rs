@@ -12,14 +12,16 @@ use crate::model::L7;
 /// What becomes of codec, settings and routes, one item for each that changes, and how many stay.
 pub(super) fn differences(old: &L7, new: &L7) -> (Vec<Item>, u64) {
     let mut found = Found::default();
-    let none = Value::Null;
-    let (was, is) = (old.written.get("codec").unwrap_or(&none), new.written.get("codec").unwrap_or(&none));
-    found.compare("codec".into(), Some(was), Some(is), || Some(format!("{was} becomes {is}")));
+    let said = |l7: &L7| l7.written.get("codec").map(Value::to_string).unwrap_or_default();
+    let codecs = |l7: &L7| l7.codecs().map(str::to_owned).collect::<Vec<_>>();
+    let note = || Some(format!("{} becomes {}", said(old), said(new)));
+    found.compare("codec".into(), Some(codecs(old)), Some(codecs(new)), note);
     let settings = |l7: &L7| -> BTreeMap<String, Value> {
         let all = l7.written.get("l7").and_then(Value::as_object);
         all.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
     };
-    let (was, is) = (settings(old), settings(new));
+    // Settings that do the same are the same, however they are spelled.
+    let (was, is) = (settings(old), if old == new { settings(old) } else { settings(new) });
     for key in union(&was, &is) {
         found.compare(format!("l7.{key}"), was.get(key), is.get(key), || None);
     }

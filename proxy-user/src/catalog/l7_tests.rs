@@ -237,3 +237,59 @@ fn a_destination_that_the_api_made_another_protocol_steps_back_for_a_route_of_th
     assert!(after.keeps_l7_of(&merged(&base, &api).unwrap()).is_err());
     assert!(evolve(&routed, &ApiState::default(), set("next", "codec = \"bolt\"\n")).is_err());
 }
+
+#[test]
+fn a_destination_speaks_every_codec_that_a_route_may_send_it() {
+    let both = |route: &str| {
+        let text = format!("codec = [\"bolt\", \"http1\"]\n{route}");
+        evolve(&base(), &ApiState::default(), set("web", &text)).map(|_| ()).map_err(|refused| refused.detail)
+    };
+    for refused in [
+        "[[route]]\nto = \"next\"\n",
+        "[[route]]\nmirror = { to = \"next\" }\n",
+        "[[route]]\nmethods = [\"GET\"]\nto = \"next\"\n",
+        "[[route]]\nservice = \"a:1.0\"\nto = \"next\"\n",
+        "[[host]]\nhosts = [\"a.x\", \"*\"]\n[[host.route]]\nto = \"next\"\n",
+        "[[route]]\npath = \"/\"\nto = \"next\"\n[[route]]\nto = \"next\"\n",
+    ] {
+        let detail = both(refused).unwrap_err();
+        assert!(
+            detail.contains("send requests of bolt to `next`, which speaks http1"),
+            "{refused}: {detail}"
+        );
+    }
+    for fine in [
+        "[[route]]\npath = { prefix = \"/\" }\nto = \"next\"\nmirror = { to = \"next\" }\n",
+        "[[host]]\nhosts = [\"a.x\"]\n[[host.route]]\nto = \"next\"\n",
+        "[[route]]\nto = \"web\"\n",
+    ] {
+        assert_eq!(both(fine), Ok(()), "{fine}");
+    }
+}
+
+#[test]
+fn another_spelling_changes_nothing() {
+    let old = "codec = \"http1\"\nl7 = { timeouts = { request = \"1s\" } }\n[[route]]\nname = \"a\"\ntimeout = \"1s\"\n";
+    let new = old.replace("1s", "1000ms").replace("= \"http1\"", "= [\"http1\"]");
+    let api = evolve(&base(), &ApiState::default(), set("web", old)).unwrap().0.api;
+    let again = evolve(&base(), &api, set("web", &new)).unwrap().0;
+    assert!(!again.changed && told(&again.items) == [("web", Outcome::Exists)], "{:?}", again.items);
+    let as_file = evolve(&base(), &ApiState::default(), set("web", "codec = [\"http1\"]\n")).unwrap().0;
+    assert!(!as_file.changed && as_file.api == ApiState::default());
+}
+
+#[test]
+fn a_service_that_is_replaced_says_what_becomes_of_its_routes() {
+    let base = base();
+    let api = with_own(&base, TO_NEXT);
+    let put = |l7| {
+        let definition = api.services["own"].definition.unwrap();
+        let backends = [(parse_backend("10.0.0.13:80").unwrap(), NewBackend::default())].into();
+        let change = Change::PutService { service: "own".into(), definition, backends, l7 };
+        evolve(&base, &api, change).unwrap().0
+    };
+    let replaced = put(Some(l7("codec = \"http1\"\n")));
+    let wanted = [("own", Outcome::Updated), ("host *", Outcome::Removed), ("route */a", Outcome::Removed)];
+    assert_eq!(told(&replaced.items), wanted);
+    assert_eq!(told(&put(None).items), [("own", Outcome::Exists)]);
+}

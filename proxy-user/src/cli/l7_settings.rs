@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Global;
 use super::failure::Failure;
@@ -12,9 +12,9 @@ use super::origin_word;
 use super::output::{Format, Output};
 use super::reach::Daemon;
 use super::table::printable;
-use crate::config::{L7Refused, ReadL7, l7_text, read_l7_json, read_l7_toml};
+use crate::config::{L7Refused, ReadL7, l7_text, read_json, read_l7_json, read_l7_toml};
 use crate::control::client::ChangeOptions;
-use crate::control::types::{Applied, L7Settings, L7SettingsDocument, Outcome};
+use crate::control::types::{Applied, Item, L7Settings, L7SettingsDocument, Outcome};
 
 /// Arguments of `weir l7 show`.
 #[derive(Clone, Debug, Args)]
@@ -78,9 +78,9 @@ pub(super) fn read(service: &str, file: &Path, output: &Output) -> Result<L7Sett
         )));
     }
     if text.trim_start().starts_with('{') {
-        let value = serde_json::from_str::<Map<String, Value>>(&text)
+        let value = read_json(&text)
             .map_err(|error| Failure::Failed(format!("{name} cannot be read as JSON: {error}")))?;
-        return checked(service, value);
+        return checked(service, &value);
     }
     match read_l7_toml(service, &name, &text) {
         Ok(ReadL7 { l7, warnings }) => {
@@ -97,8 +97,8 @@ pub(super) fn read(service: &str, file: &Path, output: &Output) -> Result<L7Sett
 }
 
 /// The same of an object.
-pub(super) fn checked(service: &str, value: Map<String, Value>) -> Result<L7Settings, Failure> {
-    match read_l7_json(service, &Value::Object(value)) {
+pub(super) fn checked(service: &str, value: &Value) -> Result<L7Settings, Failure> {
+    match read_l7_json(service, value) {
         Ok(read) => Ok(L7Settings((*read.l7.written).clone())),
         Err(refused) => {
             let line = |one: &crate::config::L7Finding| {
@@ -150,8 +150,21 @@ fn report(applied: &Applied, service: &str, done: &str, output: &Output) -> Resu
 }
 
 fn report_text(applied: &Applied, service: &str, done: &str) -> String {
+    let mut text = changes(&applied.items);
+    let name = printable(service);
+    let verdict = match (applied.changed, applied.dry_run) {
+        (false, _) => format!("{name}: nothing to change"),
+        (true, true) => format!("{name}: this would change, and nothing was changed"),
+        (true, false) => format!("{name}: {done}"),
+    };
+    text.push_str(&format!("{verdict} (generation {})\n", applied.generation));
+    text
+}
+
+/// What comes, goes and changes, a line each.
+pub(super) fn changes(items: &[Item]) -> String {
     let mut text = String::new();
-    for item in &applied.items {
+    for item in items {
         let sign = match item.outcome {
             Outcome::Added => "+",
             Outcome::Removed => "-",
@@ -162,13 +175,6 @@ fn report_text(applied: &Applied, service: &str, done: &str) -> String {
         text.push_str(&printable(&format!("{sign} {}{note}", item.item)));
         text.push('\n');
     }
-    let name = printable(service);
-    let verdict = match (applied.changed, applied.dry_run) {
-        (false, _) => format!("{name}: nothing to change"),
-        (true, true) => format!("{name}: this would change, and nothing was changed"),
-        (true, false) => format!("{name}: {done}"),
-    };
-    text.push_str(&format!("{verdict} (generation {})\n", applied.generation));
     text
 }
 

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::failure::Failure;
+use crate::config::shown;
 
 /// Form of the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -146,17 +147,28 @@ fn json_line<T: Serialize>(value: &T) -> Result<String, Failure> {
         body: &'a T,
     }
     let json = serde_json::to_string(&Versioned { v: VERSION, body: value });
-    json.map(|line| line + "\n").map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))
+    json.map(|line| shown(&line).into_owned() + "\n")
+        .map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))
 }
 
-/// Writes a line to stderr; there is nowhere to report that this failed.
+/// Writes a line to stderr, whatever is in it; there is nowhere to report that this failed.
 fn complain(line: &str) {
-    let _ignored = writeln!(io::stderr().lock(), "{line}");
+    let _ignored = writeln!(io::stderr().lock(), "{}", shown(line));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_failure_or_json_says() {
+        let words = "x\u{1b}]0;\u{9b}31m\u{202e}\n\ty";
+        assert_eq!(shown(words), "x\\u001B]0;\\u009B31m\\u202E\n\ty");
+        let line = json_line(&serde_json::json!({ "name": words })).unwrap();
+        assert!(!line.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["name"], words);
+    }
 
     #[test]
     fn json_carries_its_version() {

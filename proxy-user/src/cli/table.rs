@@ -1,5 +1,7 @@
 //! Tables by column padding. Rows may be nested by indenting their first cell, as in the service view.
 
+use crate::config::unsafe_to_show;
+
 /// Which side of a column its cells lean to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -65,7 +67,7 @@ impl Table {
 /// The text without control characters, which a name or a reason must not bring to the terminal.
 #[must_use]
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || unsafe_to_show(c) { '\u{fffd}' } else { c }).collect()
 }
 
 fn pad(cell: &str, to: usize, align: Align) -> String {

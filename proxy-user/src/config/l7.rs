@@ -130,6 +130,12 @@ fn read(service: &str, source: &Source, report: &mut Report) -> Option<L7> {
     if report.has_errors() {
         return None;
     }
+    if !written::KEYS.iter().any(|key| document.get_ref().contains_key(*key)) {
+        let message = "nothing is said of how the service is served";
+        let hint = "to take all settings away use `weir l7 unset`, for plain TCP say codec = \"tcp\"";
+        report.error(Code::BadValue, message, hint, source.place(0..0, ""));
+        return None;
+    }
     let written = written::of(document.get_ref());
     // What the service is besides does not matter to them, and is checked where it is said.
     for (key, value) in [("name", service), ("vip", "tcp/0.0.0.0:0"), ("forward", "l7")] {

@@ -28,12 +28,75 @@ fn toml_and_json_and_the_file_say_the_same() {
 }
 
 #[test]
-fn nothing_said_is_plain_tcp() {
-    for read in [read_l7_toml("web", "x", ""), read_l7_json("web", &json!({}))] {
-        let l7 = read.unwrap().l7;
-        assert_eq!(l7, L7::default());
-        assert_eq!(*l7.written, *json!({ "codec": "tcp" }).as_object().unwrap());
+fn who_says_nothing_takes_nothing_away() {
+    for read in [
+        read_l7_toml("web", "x", ""),
+        read_l7_toml("web", "x", "# codec = \"http1\"\n"),
+        read_l7_toml("web", "x", "[service]\n"),
+        read_l7_json("web", &json!({})),
+    ] {
+        let refused = read.unwrap_err();
+        let hint = &refused.0[0].diagnostic.hint;
+        assert!(hint.contains("weir l7 unset") && refused.0.len() == 1, "{refused}");
     }
+    let l7 = read_l7_json("web", &json!({ "codec": "tcp" })).unwrap().l7;
+    assert_eq!((&l7, &l7.written), (&L7::default(), &L7::default().written));
+}
+
+#[test]
+fn a_name_is_not_that_of_another_without_one() {
+    for (text, wanted) in [
+        ("[[route]]\nname = \"2\"\n[[route]]\n", &["/route/0/name"][..]),
+        ("[[route]]\n[[route]]\nname = \"2\"\n", &[]),
+        ("[[route]]\n[[route]]\nname = \"02\"\n", &[]),
+        ("[[host]]\nhosts = [\"b.x\"]\nname = \"a.x\"\n[[host]]\nhosts = [\"A.x.\"]\n", &["/host/0/name"]),
+        ("[[host]]\nhosts = [\"a.x\"]\nname = \"a.x\"\n", &[]),
+        ("[[host]]\nhosts = [\"a.x\"]\nname = \"*\"\n[[route]]\n", &["/host/0/name"]),
+        ("[[host]]\nhosts = [\"a.x\"]\n[[host]]\nhosts = [\"b.x\", \"A.X.\"]\n", &["/host/1/hosts/1"]),
+        ("[[host]]\nhosts = [\"2001:DB8::0:1\", \"2001:db8::1\"]\n", &["/host/0/hosts/1"]),
+        ("[[route]]\npath = \"/%61\"\n", &["/route/0/path"]),
+    ] {
+        // Tables of the service's own come before those of its hosts.
+        let read = read_l7_toml("web", "x", &format!("codec = \"http1\"\n{text}"));
+        match read {
+            Ok(_) => assert!(wanted.is_empty(), "{text}"),
+            Err(refused) => assert_eq!(pointers(&refused), wanted, "{text}: {refused}"),
+        }
+    }
+    let read = read_l7_toml(
+        "web",
+        "x",
+        "codec = \"http1\"\n[[host]]\nhosts = [\"A.Example.\", \"2001:DB8::0:1\"]\n",
+    );
+    let hosts = read.unwrap().l7.hosts;
+    assert_eq!(
+        (hosts[0].name.as_str(), &hosts[0].hosts[..]),
+        ("a.example", &["a.example".to_owned(), "2001:db8::1".to_owned()][..])
+    );
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_escaped_and_read_back() {
+    let odd = "a\"b'\\ \u{1b}[2J \u{9b}1m \u{7f} \u{202e}x \n\té";
+    let value = json!({ "codec": "http1", "route": [
+        { "answer": { "status": 200, "body": odd } },
+        { "name": "b", "path": "/", "request_headers": { "set": { "x-a": "q\u{200f}" } } }
+    ] });
+    let l7 = read_l7_json("web", &value).unwrap().l7;
+    let text = crate::config::l7_text(&l7.written).unwrap();
+    assert!(text.contains("\\u009B1m") && !text.contains(crate::config::unsafe_to_show), "{text}");
+    let again = read_l7_toml("web", "x", &text).unwrap().l7;
+    assert_eq!((&again, &again.written), (&l7, &l7.written));
+}
+
+#[test]
+fn empty_lists_say_nothing() {
+    let value = json!({ "codec": "http1", "host": [], "route": [] });
+    let l7 = read_l7_json("web", &value).unwrap().l7;
+    assert_eq!(*l7.written, *json!({ "codec": "http1" }).as_object().unwrap());
+    let value = json!({ "codec": "http1", "host": [{ "hosts": ["a"], "route": [] }] });
+    let l7 = read_l7_json("web", &value).unwrap().l7;
+    assert_eq!(l7.written["host"], json!([{ "hosts": ["a"] }]));
 }
 
 #[test]
@@ -43,7 +106,7 @@ fn the_example_survives_its_own_written_form() {
     for (name, service) in &loaded.desired.services {
         let l7 = service.l7.clone().unwrap();
         let again = read_l7_json(name, &Value::Object((*l7.written).clone())).unwrap().l7;
-        assert_eq!(again, *l7, "{name}");
+        assert_eq!((&again, &again.written), (&*l7, &l7.written), "{name}");
         let text = crate::config::l7_text(&l7.written).unwrap();
         assert_eq!(read_l7_toml(name, "x", &text).unwrap().l7, *l7, "{text}");
     }

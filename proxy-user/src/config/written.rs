@@ -1,5 +1,7 @@
 //! The L7 settings of a service as they were written, for whoever shows or stores them.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,8 +13,18 @@ pub(super) const KEYS: [&str; 4] = ["codec", "l7", "host", "route"];
 pub(super) fn of(service: &DeTable<'_>) -> Map<String, Value> {
     let said = KEYS.into_iter().filter_map(|key| Some((key.to_owned(), json(service.get(key)?))));
     let mut all: Map<String, Value> = said.collect();
+    for host in all.get_mut("host").and_then(Value::as_array_mut).into_iter().flatten() {
+        host.as_object_mut().into_iter().for_each(without_empty);
+    }
+    without_empty(&mut all);
     all.entry("codec").or_insert_with(|| "tcp".into());
     all
+}
+
+/// Lists of tables without any say nothing, and the text's form has no word for them.
+fn without_empty(table: &mut Map<String, Value>) {
+    table
+        .retain(|key, value| !matches!(key.as_str(), "host" | "route") || *value != Value::Array(Vec::new()));
 }
 
 /// The same of all services of a file, in its order.
@@ -86,7 +98,49 @@ fn keys<'a>(
 fn inline<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, toml::ser::Error> {
     let mut text = String::new();
     value.serialize(toml::ser::ValueSerializer::new(&mut text))?;
-    Ok(text)
+    if !text.contains(unsafe_to_show) {
+        return Ok(text);
+    }
+    let value = serde_json::to_value(value).map_err(<toml::ser::Error as serde::ser::Error>::custom)?;
+    Ok(basic(&value))
+}
+
+/// A value with all texts in double quotes, the only form that has escapes.
+fn basic(value: &Value) -> String {
+    match value {
+        Value::String(text) => shown(&Value::from(text.as_str()).to_string()).into_owned(),
+        Value::Array(list) => format!("[{}]", list.iter().map(basic).collect::<Vec<_>>().join(", ")),
+        Value::Object(object) => {
+            let pair = |(key, value): (&String, &Value)| {
+                format!("{} = {}", basic(&Value::from(key.as_str())), basic(value))
+            };
+            format!("{{ {} }}", object.iter().map(pair).collect::<Vec<_>>().join(", "))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// Whether a terminal may take a character for more than a letter: controls, and marks that turn the writing round.
+#[must_use]
+pub fn unsafe_to_show(letter: char) -> bool {
+    let turns = matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || letter.is_control() && !matches!(letter, '\n' | '\t')
+}
+
+/// Text with such characters as TOML and JSON escape them in double quotes.
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if !text.contains(unsafe_to_show) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match unsafe_to_show(letter) {
+            true => safe.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            false => safe.push(letter),
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// Any object as TOML, a key a line and all else inline, so that each value has a place of its own.

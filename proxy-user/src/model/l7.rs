@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::l7::codec;
-use crate::l7::snapshot::{Action, ClientAddress, Limits, Rules, Timeouts, VirtualHost};
+use crate::l7::snapshot::{ClientAddress, Limits, Route, Rules, Timeouts, VirtualHost};
 
 /// How the L7 path serves a service. The parts that workers take as they are have the workers' own types.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct L7 {
     /// Name of the codec; where several are detected ([`Rules::detect`]), the first of them.
     pub codec: String,
@@ -55,15 +55,25 @@ impl L7 {
 
     /// Names of the services that its routes send requests or copies to, as often as they do.
     pub fn destinations(&self) -> impl Iterator<Item = &str> {
-        let routes = || self.hosts.iter().flat_map(|host| &host.routes);
-        let destinations = routes().filter_map(|route| match &route.action {
-            Action::Forward(to) => Some(to),
-            Action::Redirect { .. } | Action::Direct { .. } => None,
-        });
-        let mirrors = routes().filter_map(|route| Some(route.mirror.as_ref()?.service.as_str()));
-        destinations.flatten().map(|to| to.service.as_str()).chain(mirrors)
+        self.hosts.iter().flat_map(|host| &host.routes).flat_map(Route::destinations)
     }
 }
+
+/// Settings are equal that do the same, however they were written.
+impl PartialEq for L7 {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { codec, limits, timeouts, client_address, rules, access_lists, hosts, written: _ } = self;
+        *codec == other.codec
+            && *limits == other.limits
+            && *timeouts == other.timeouts
+            && *client_address == other.client_address
+            && *rules == other.rules
+            && *access_lists == other.access_lists
+            && *hosts == other.hosts
+    }
+}
+
+impl Eq for L7 {}
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -111,6 +112,11 @@ pub(super) fn add(args: &AddArgs, global: &Global, output: &Output) -> Result<()
         (false, true) => "replaced",
         (false, false) => "added",
     };
+    // The first is the service itself.
+    let changes = l7_settings::changes(applied.items.get(1..).unwrap_or_default());
+    if !changes.is_empty() {
+        output.say(changes.trim_end());
+    }
     report(&applied, &format!("{verb} {}", args.name), output)
 }
 
@@ -160,11 +166,11 @@ fn settings_of(args: &AddArgs, put: &mut ServicePut, output: &Output) -> Result<
     let mut settings = match &args.l7 {
         Some(file) => l7_settings::read(&args.name, file, output)?,
         None => {
-            let codec = match args.codecs.as_slice() {
+            let codec: Value = match args.codecs.as_slice() {
                 [one] => one.as_str().into(),
                 several => several.into(),
             };
-            l7_settings::checked(&args.name, [("codec".to_owned(), codec)].into_iter().collect())?
+            l7_settings::checked(&args.name, &json!({ "codec": codec }))?
         }
     }
     .0;

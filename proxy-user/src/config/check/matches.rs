@@ -10,6 +10,7 @@ use crate::config::at::At;
 use crate::config::problem::Code;
 use crate::config::raw_route::{RawRoute, RawText};
 use crate::config::text_or::TextOr;
+use crate::l7::codec::http1::path_is_odd;
 use crate::l7::snapshot::{HeaderMatch, Matches, TextMatch};
 
 /// Longest text to compare with, bytes.
@@ -81,7 +82,7 @@ impl Checker<'_> {
         } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['?', '#']) {
             let message = format!("`{path}` is not a path alone");
             (message, "leave query and fragment out, and write other characters as in a URL, like %20")
-        } else if is_odd(path) {
+        } else if path_is_odd(path) {
             let message = format!("`{path}` can be read as another path, and such requests match nothing");
             (message, "write the path that is meant, without . or .. or empty segments")
         } else {
@@ -108,25 +109,19 @@ impl Checker<'_> {
     }
 }
 
-/// Whether two readers may resolve the path to two places.
-fn is_odd(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let dots = lower.split('/').any(|segment| matches!(segment, "." | ".."));
-    let encoded = ["%2f", "%2e", "%25", "%5c", "%00"].iter().any(|code| lower.contains(code));
-    lower.contains("//") || dots || encoded || lower.contains('\\')
-}
-
 #[cfg(test)]
 mod tests {
-    use super::is_odd;
+    use super::path_is_odd;
 
     #[test]
     fn odd_paths() {
         for path in ["/", "/a", "/a/", "/a/b.c", "/.well-known/x", "/a%20b"] {
-            assert!(!is_odd(path), "{path}");
+            assert!(!path_is_odd(path), "{path}");
         }
-        for path in ["//", "/a//b", "/.", "/a/..", "/./a", "/a%2fb", "/a%2E", "/a\\b"] {
-            assert!(is_odd(path), "{path}");
+        for path in
+            ["//", "/a//b", "/.", "/a/..", "/./a", "/a%2fb", "/a%2E", "/a\\b", "/%61", "/..a", "/;a", "/%zz"]
+        {
+            assert!(path_is_odd(path), "{path}");
         }
     }
 }

@@ -34,6 +34,12 @@ impl Checker<'_> {
             return Vec::new();
         }
         let (mut names, mut hosts) = (Seen::new(), Seen::new());
+        // Automatic names first, so that no other takes one.
+        for host in raw.host.iter().filter(|host| host.value.name.is_none()) {
+            let first = host.value.hosts.value.first();
+            names.extend(first.map(|at| (canonical(&at.value), at.span.clone())));
+        }
+        names.extend(raw.route.first().map(|at| ("*".to_owned(), at.span.clone())));
         let mut made: Vec<_> = raw
             .host
             .iter()
@@ -73,7 +79,7 @@ impl Checker<'_> {
             self.no_effect("hosts", list.span.clone(), NO_HTTP);
         }
         for at in &list.value {
-            let lower = at.value.to_ascii_lowercase();
+            let lower = canonical(&at.value);
             if !is_host(&lower) {
                 let message = format!("`{}` is not a host", at.value.escape_debug());
                 let hint = "write a name or an address without port, *.example.com, or *";
@@ -85,13 +91,13 @@ impl Checker<'_> {
         }
         let name = match (&raw.name, list.value.first()) {
             (Some(name), _) => self.route_name(name, names),
-            (None, first) => first.map(|at| at.value.to_ascii_lowercase()).unwrap_or_default(),
+            (None, first) => first.map(|at| canonical(&at.value)).unwrap_or_default(),
         };
         let routes = match raw.route.is_empty() {
             true => vec![Route { name: "all".to_owned(), ..Route::default() }],
             false => self.routes(&raw.route.iter().collect::<Vec<_>>(), service, speaks),
         };
-        VirtualHost { name, hosts: list.value.iter().map(|at| at.value.clone()).collect(), routes }
+        VirtualHost { name, hosts: list.value.iter().map(|at| canonical(&at.value)).collect(), routes }
     }
 
     fn routes(&mut self, all: &[&RawRoute], service: &str, speaks: Speaks) -> Vec<Route> {
@@ -99,6 +105,16 @@ impl Checker<'_> {
         let mut routes = Vec::new();
         for (number, raw) in all.iter().enumerate() {
             let name = raw.name.as_ref().map(|name| self.route_name(name, &mut names));
+            let unnamed = |name: &str| {
+                let of = name.parse::<usize>().ok().filter(|place| place.to_string() == name)?;
+                all.get(of.checked_sub(1)?).filter(|other| other.name.is_none())
+            };
+            if let Some(at) = raw.name.as_ref().filter(|at| unnamed(&at.value).is_some()) {
+                let message =
+                    format!("`{0}` is what route {0} is called, which has no name of its own", at.value);
+                let hint = "name both, or give this one another name";
+                self.report.error(Code::DuplicateName, message, hint, self.source.place(at.span.clone(), ""));
+            }
             let mut retry = Retry::default();
             if let Some(raw) = &raw.retry {
                 if let Some(first) = raw.statuses.first().filter(|_| !speaks.http) {
@@ -242,6 +258,15 @@ impl Checker<'_> {
     }
 }
 
+/// A host as requests are compared with it: in lower case, without the root's dot, an IPv6 address in its shortest form.
+fn canonical(host: &str) -> String {
+    let lower = host.to_ascii_lowercase();
+    match lower.parse::<std::net::Ipv6Addr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => lower.strip_suffix('.').unwrap_or(&lower).to_owned(),
+    }
+}
+
 /// A name or an address without port, in lower case; `*.` may stand in front of a name, and `*` for all.
 fn is_host(host: &str) -> bool {
     let name = host.strip_prefix("*.").unwrap_or(host);
@@ -252,7 +277,20 @@ fn is_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_host;
+    use super::{canonical, is_host};
+
+    #[test]
+    fn hosts_of_one_meaning_are_one() {
+        for (host, wanted) in [
+            ("Dot.Example.", "dot.example"),
+            ("*.Example.", "*.example"),
+            ("*", "*"),
+            ("2001:DB8:0:0::0001", "2001:db8::1"),
+            (".", ""),
+        ] {
+            assert_eq!(canonical(host), wanted);
+        }
+    }
 
     #[test]
     fn hosts() {

@@ -1,19 +1,29 @@
 //! What services of the L7 path must be to each other: destinations of routes, and lists of the ACL.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Found, View};
 use crate::config::bounds;
 use crate::config::problem::{Code, Locus};
 use crate::config::shape::suggestion;
+use crate::l7::codec::{self, PoolMode};
+use crate::l7::snapshot::{Route, TextMatch, VirtualHost};
 use crate::model::{Forward, L7, Service};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     for (name, service) in view.services {
         let Some(l7) = service.l7.as_deref().filter(|_| service.forward == Forward::L7) else { continue };
-        let mut destinations: Vec<_> = l7.destinations().collect();
-        destinations.sort_unstable();
-        destinations.dedup();
-        for destination in destinations {
-            check_destination(view, name, l7, destination, found);
+        let mut destinations: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (host, route) in
+            l7.hosts.iter().flat_map(|host| host.routes.iter().map(move |route| (host, route)))
+        {
+            let sent = taken(l7, host, route);
+            for to in route.destinations() {
+                destinations.entry(to).or_default().extend(&sent);
+            }
+        }
+        for (destination, sent) in destinations {
+            check_destination(view, name, &sent, destination, found);
         }
         access(view, name, l7, found);
         let judged =
@@ -26,7 +36,31 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
     }
 }
 
-fn check_destination(view: &View<'_>, name: &str, l7: &L7, destination: &str, found: &mut Found) {
+/// The codecs whose requests a route may have; all, where what it names is no codec's, which is a fault of its own.
+fn taken<'a>(l7: &'a L7, host: &VirtualHost, route: &Route) -> Vec<&'a str> {
+    let matches = &route.matches;
+    let there = |wanted: &Option<TextMatch>| wanted.as_ref().is_some_and(|text| *text != TextMatch::Absent);
+    // What no codec but HTTP has, and what HTTP does not have. Methods are of both.
+    let http = there(&matches.path) || !host.hosts.iter().any(|name| name == "*");
+    let rpc = there(&matches.service);
+    let of = |name: &&str| codec::by_name(name).filter(|codec| codec.pool() != PoolMode::OneToOne);
+    let all: Vec<_> = l7.codecs().filter(|name| of(name).is_some()).collect();
+    let able = |name: &&str| {
+        of(name).map(|codec| codec.abilities()).is_some_and(|has| (has.http || !http) && (has.rpc || !rpc))
+    };
+    match all.iter().copied().filter(able).collect::<Vec<_>>() {
+        none if none.is_empty() => all,
+        some => some,
+    }
+}
+
+fn check_destination(
+    view: &View<'_>,
+    name: &str,
+    sent: &BTreeSet<&str>,
+    destination: &str,
+    found: &mut Found,
+) {
     let at = Locus::Destination(name.to_owned(), destination.to_owned());
     let Some(to) = view.services.get(destination) else {
         let all = view.services.iter().filter(|(_, service)| service.forward == Forward::L7);
@@ -42,10 +76,17 @@ fn check_destination(view: &View<'_>, name: &str, l7: &L7, destination: &str, fo
         return found.conflict(Code::Destination, at, other, message, hint);
     }
     let spoken = codecs(to);
-    if !l7.codecs().any(|codec| spoken.iter().any(|other| other == codec)) {
-        let (ours, theirs) = (l7.codecs().collect::<Vec<_>>().join(", "), spoken.join(", "));
-        let message = format!("`{name}` speaks {ours}, and its destination `{destination}` {theirs}");
-        let (other, hint) = (Locus::Codec(destination.to_owned()), "give both the same codec");
+    let missing: Vec<_> =
+        sent.iter().copied().filter(|codec| spoken.iter().all(|other| other != codec)).collect();
+    if !missing.is_empty() {
+        let (missing, theirs) = (missing.join(", "), spoken.join(", "));
+        let message = format!(
+            "routes of `{name}` send requests of {missing} to `{destination}`, which speaks {theirs}"
+        );
+        let hint = format!(
+            "give `{destination}` {missing} too, or have the route take others only: `path` and `hosts` are HTTP's, `service` Bolt's"
+        );
+        let other = Locus::Codec(destination.to_owned());
         found.conflict(Code::Destination, at, other, message, hint);
     }
 }

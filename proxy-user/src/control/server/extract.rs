@@ -152,7 +152,7 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if too_large(&error) => {
             Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
-                .hint("send it in parts, with PATCH"))
+                .hint("a list can be changed in parts, with PATCH; all else goes in one piece"))
         }
         Ok(Err(error)) => Err(Refusal::new(Code::InvalidRequest, format!("the body broke off: {error}"))),
         Err(_) => Err(Refusal::new(

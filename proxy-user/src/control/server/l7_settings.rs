@@ -18,7 +18,7 @@ use super::problem::Answer;
 use super::render::{self, tagged};
 use super::service::unknown_service;
 use crate::catalog::{Change, Refusal};
-use crate::config::{Code as Fault, L7Refused, Severity, l7_text, read_l7_json, read_l7_toml};
+use crate::config::{Code as Fault, L7Refused, Once, Severity, l7_text, read_l7_json, read_l7_toml};
 use crate::control::types::{Applied, Code, FieldError, L7Settings, L7SettingsDocument, Problem, Warning};
 use crate::model::{Forward, L7, Origin};
 
@@ -40,7 +40,7 @@ impl<S: Send + Sync> FromRequest<S> for Settings {
         }
         let body = read_body(request.into_body(), SMALL_BODY).await?;
         if kind == "application/json" {
-            return parse_json(&body).map(Self::Json);
+            return parse_json::<Once>(&body).map(|once| Self::Json(once.0));
         }
         String::from_utf8(body.to_vec()).map(Self::Toml).map_err(|error| {
             Refusal::new(Code::InvalidRequest, format!("the body is not UTF-8 text: {}", error.utf8_error()))

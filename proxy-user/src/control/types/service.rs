@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::endpoint::{Checked, HoldStatus, StandingState};
 use super::registry::{PublicationStatus, QueryStatus};
+use crate::config::once;
 use crate::model::{AdminState, Announce, Forward, Origin, UnknownPort};
 
 /// All services.
@@ -143,16 +144,16 @@ pub struct ServicePut {
     pub backends: Vec<BackendPut>,
     /// Codec of an `l7` service, as in [`super::L7Settings`]. Without this and the next three, the settings of a service
     /// that exists stay as they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
     pub codec: Option<Value>,
     /// What else the L7 path does for it, as there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
     pub l7: Option<Value>,
     /// Virtual hosts, as there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
     pub host: Option<Value>,
     /// Routes, as there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "once", skip_serializing_if = "Option::is_none")]
     pub route: Option<Value>,
 }
 

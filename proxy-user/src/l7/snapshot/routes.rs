@@ -82,6 +82,18 @@ pub struct Matches {
     pub sources: Vec<ipnet::IpNet>,
 }
 
+impl Route {
+    /// Names of the services that it sends requests or copies to.
+    pub fn destinations(&self) -> impl Iterator<Item = &str> {
+        let to: &[Destination] = match &self.action {
+            Action::Forward(to) => to,
+            Action::Redirect { .. } | Action::Direct { .. } => &[],
+        };
+        let copies = self.mirror.iter().map(|mirror| mirror.service.as_str());
+        to.iter().map(|to| to.service.as_str()).chain(copies)
+    }
+}
+
 impl Matches {
     /// Whether requests are told apart by their path.
     #[must_use]

@@ -13,6 +13,8 @@ mod notes;
 mod reply;
 mod response;
 mod target;
+
+pub use target::path_is_odd;
 #[cfg(test)]
 mod tests;
 

@@ -103,6 +103,12 @@ fn is_odd(path: &[u8]) -> Result<bool, Refusal> {
     Ok(odd)
 }
 
+/// Whether no route that looks at paths takes requests with this one: it can be read in two ways, or not at all.
+#[must_use]
+pub fn path_is_odd(path: &str) -> bool {
+    is_odd(path.as_bytes()).unwrap_or(true)
+}
+
 /// A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port. No user, no percent signs.
 pub(super) fn is_host(host: &[u8]) -> bool {
     let (name, port) = if let Some(rest) = host.strip_prefix(b"[") {
