@@ -113,7 +113,7 @@ impl Engine {
         let last = *under_way == 0;
         client.paused |= client.stream.unsent() > HIGH;
         if last && client.stream.input.is_empty() {
-            if client.stream.eof || client.ending && self.now >= self.hurry_at {
+            if client.stream.eof || client.ending && !client.paused && self.now >= self.hurry_at {
                 client.state = State::Closing;
             } else if client.ending {
                 let until = self.now.saturating_add(QUIET);
@@ -213,10 +213,7 @@ impl Engine {
     /// A connection is gone. What of its requests was not sent goes to another.
     pub(super) fn shared_lost(&mut self, endpoint: Key, shared: Shared, sent: u64, waiting: &[u8]) {
         for client in shared.waiters {
-            if let Some(client) = self.clients.get_mut(client) {
-                client.paused = false;
-            }
-            self.list_client(client);
+            self.resume_client(client);
         }
         for pending in shared.ids.into_values() {
             let whole = pending.at.checked_sub(sent).and_then(|at| {
