@@ -19,6 +19,8 @@ const READS: usize = 8;
 /// own side after the last of what it is sent: bytes that it still sends would reset the connection, and with it what it
 /// has not read yet. Then it is looked at whether it goes on reading.
 pub(super) const LINGER: u64 = 2_000_000;
+/// For the last bytes to arrive before a connection is reset, in microseconds: then it is looked at whether they have.
+const ARRIVAL: u64 = 50_000;
 
 /// What handling bytes came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ impl Engine {
             }
         }
         if ready.gone && !self.client_still_gives(key) {
-            self.client_lost(key);
+            self.client_failed(key);
         } else if ready.read {
             self.turn_client(key, false);
         }
@@ -231,7 +233,7 @@ impl Engine {
         client.stream.dirty = false;
         let before = client.stream.total_sent;
         if client.stream.flush(&mut self.buffers).is_err() {
-            self.client_lost(key);
+            self.client_failed(key);
             return;
         }
         if client.stream.held() != client.held {
@@ -240,6 +242,15 @@ impl Engine {
         let Some(client) = self.clients.get_mut(key) else { return };
         let unsent = client.stream.unsent();
         match &client.state {
+            State::Closing if unsent == 0 && client.stream.cut => {
+                if client.stream.untaken() == 0 {
+                    self.close_client(key);
+                } else {
+                    // A reset takes away what is on its way.
+                    let (bits, until) = (super::poll::Token::Client(key).bits(), self.now + ARRIVAL);
+                    self.timers.set(&mut client.deadline, bits, until);
+                }
+            }
             State::Closing if unsent == 0 && (client.stream.eof || client.stream.hangup) => {
                 self.close_client(key);
             }
@@ -256,8 +267,7 @@ impl Engine {
                 self.timers.set_sooner(&mut client.deadline, super::poll::Token::Client(key).bits(), until);
             }
             State::Idle | State::Shared(_) if client.paused && unsent < LOW => {
-                client.paused = false;
-                self.list_client(key);
+                self.resume_client(key);
             }
             State::Busy(exchange) if unsent < LOW => {
                 if let Some(upstream) = exchange.upstream {
@@ -265,11 +275,12 @@ impl Engine {
                 }
             }
             State::Tunnel(tunnel) => {
-                let upstream = tunnel.upstream;
+                let (upstream, takes) = (tunnel.upstream, client.stream.writable);
                 if client.stream.total_sent > before {
                     self.tunnel_moved(key);
                 }
-                if unsent < LOW {
+                // What waits for it may be in a pipe.
+                if takes {
                     self.resume_upstream(upstream);
                 }
                 self.end_tunnel_if_done(key);

@@ -238,6 +238,8 @@ impl Engine {
     }
 
     fn look_again(&mut self, token: Token) {
+        #[cfg(test)]
+        super::tests::looked_again();
         match token {
             Token::Client(key) => {
                 if let Some(client) = self.clients.get_mut(key) {

@@ -76,7 +76,7 @@ impl Engine {
     pub(super) fn unstall(&mut self, key: Key) {
         if let Some(client) = self.clients.get_mut(key) {
             client.stalled = false;
-            self.list_client(key);
+            self.read_again(key);
         }
     }
 

@@ -20,6 +20,13 @@ pub(super) enum Flow {
     Ended,
 }
 
+/// Whose connection failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Source,
+    Target(io::Error),
+}
+
 /// Moves what is there from one socket to the other. `ready`: the target is connected.
 pub(super) fn pump(
     source: &mut Stream,
@@ -29,7 +36,7 @@ pub(super) fn pump(
     scratch: &mut [u8],
     buffers: &mut Buffers,
     pipes: &mut Pipes,
-) -> io::Result<Flow> {
+) -> Result<Flow, Failed> {
     if !source.input.is_empty() {
         target.output(buffers).extend_from_slice(&source.input);
         buffers.take_back(&mut source.input);
@@ -52,12 +59,12 @@ pub(super) fn pump(
         if !source.readable {
             return Ok(Flow::Drained);
         }
-        let count = source.receive(scratch)?;
+        let count = source.receive(scratch).map_err(|_| Failed::Source)?;
         if source.eof {
             return Ok(Flow::Ended);
         }
         bulk.note(count);
-        target.put(scratch.get(..count).unwrap_or_default(), ready, buffers)?;
+        target.put(scratch.get(..count).unwrap_or_default(), ready, buffers).map_err(Failed::Target)?;
         if !source.readable {
             return Ok(Flow::Drained);
         }
@@ -72,9 +79,9 @@ fn splice(
     bulk: &mut Bulk,
     buffers: &mut Buffers,
     pipes: &mut Pipes,
-) -> io::Result<Option<Flow>> {
+) -> Result<Option<Flow>, Failed> {
     if target.unsent() > 0 {
-        target.flush(buffers)?;
+        target.flush(buffers).map_err(Failed::Target)?;
         if target.unsent() > 0 {
             return Ok(Some(Flow::Full));
         }
@@ -84,7 +91,7 @@ fn splice(
             bulk.rest(pipes);
             return Ok(Some(if source.eof { Flow::Ended } else { Flow::Drained }));
         }
-        match bulk.fill(&source.fd, pipes)? {
+        match bulk.fill(&source.fd, pipes).map_err(|_| Failed::Source)? {
             Moved::Bytes(count) => source.total_received += count as u64,
             Moved::NoPipe => return Ok(None),
             Moved::Blocked => {
@@ -100,7 +107,7 @@ fn splice(
             }
         }
     }
-    match bulk.drain(&target.fd)? {
+    match bulk.drain(&target.fd).map_err(Failed::Target)? {
         Moved::Bytes(count) => target.total_sent += count as u64,
         Moved::Blocked | Moved::End | Moved::NoPipe => {}
     }

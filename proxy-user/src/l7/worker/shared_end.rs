@@ -114,7 +114,7 @@ impl Engine {
         let last = *under_way == 0;
         client.paused |= client.stream.unsent() > HIGH;
         if last && client.stream.input.is_empty() {
-            if client.stream.eof || client.ending && self.now >= self.hurry_at {
+            if client.stream.eof || client.ending && !client.paused && self.now >= self.hurry_at {
                 client.state = State::Closing;
             } else if client.ending {
                 let until = self.now.saturating_add(QUIET);

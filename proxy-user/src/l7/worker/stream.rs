@@ -37,6 +37,10 @@ pub(super) struct Stream {
     pub(super) keep_sent: bool,
     /// No more is sent after what is in the buffer.
     pub(super) end: bool,
+    /// Nothing can be sent any more, for this reason; what it has sent before may be left to read.
+    pub(super) broken: Option<io::ErrorKind>,
+    /// It ends by a reset: what came for it is not whole, and an orderly end would say that it is.
+    pub(super) cut: bool,
     shut: bool,
 }
 
@@ -69,6 +73,8 @@ impl Stream {
             listed: false,
             keep_sent: false,
             end: false,
+            broken: None,
+            cut: false,
             shut: false,
         }
     }
@@ -204,6 +210,12 @@ impl Stream {
     /// Bytes that the other side has not taken, as far as the kernel tells: those that wait here, and those on their way.
     pub(super) fn untaken(&self) -> usize {
         self.unsent() + crate::kernel::sys::unacknowledged(&self.fd)
+    }
+
+    /// Its end, whenever that is, will be a reset.
+    pub(super) fn cut(&mut self) {
+        self.cut = true;
+        let _ = rustix::net::sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
 
     /// Bytes of memory that its buffers take.

@@ -56,6 +56,7 @@ impl Engine {
             return;
         }
         let Some(client) = self.clients.get(key) else { return };
+        let unread = client.paused || client.stalled || client.stream.listed;
         match &client.state {
             State::Detecting => self.detection_is_over(key),
             State::Busy(exchange) => {
@@ -66,7 +67,8 @@ impl Engine {
                     self.abort_exchange(key, reason, reason.http_status());
                     return;
                 }
-                if !is_complete(&exchange.request) {
+                // Unless it is the endpoint that does not take it.
+                if !is_complete(&exchange.request) && !client.paused {
                     self.abort_exchange(key, LocalReason::BadRequest, TOO_SLOW);
                     return;
                 }
@@ -76,7 +78,14 @@ impl Engine {
                 }
                 self.abort_exchange(key, LocalReason::Timeout, LocalReason::Timeout.http_status());
             }
-            State::Idle | State::Shared(_) if client.partial => {
+            // Weir itself does not read it: what is missing may be there.
+            State::Idle | State::Shared(_)
+                if unread && client.stream.unsent() == 0 && (client.partial || client.ending) =>
+            {
+                let patience = self.patience(key);
+                self.client_deadline(key, patience);
+            }
+            State::Idle | State::Shared(_) if client.partial && !unread => {
                 let Some(codec) = client.codec else { return };
                 let late = Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end");
                 self.refuse(key, codec.0, &late.with_status(TOO_SLOW));
@@ -119,6 +128,7 @@ impl Engine {
         let Some(client) = self.clients.get_mut(key) else { return false };
         let (until, upstream) = match &client.state {
             State::Closing => (NEVER, None),
+            State::Idle | State::Shared(_) if client.paused => (NEVER, None),
             State::Tunnel(tunnel) => (NEVER, Some(tunnel.upstream)),
             State::Busy(exchange) if exchange.upstream.is_some() => (exchange.deadline, exchange.upstream),
             _ => return false,

@@ -1,7 +1,7 @@
 //! Bytes without messages: each connection of a client has one of its own to an endpoint, and bytes go both ways until both
 //! sides have said all.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use super::connection::{Account, Client, State, Tunnel, Upstream, Use};
 use super::engine::Engine;
 use super::exchange::hash_address;
 use super::log::Ended;
-use super::pump::{Flow, pump};
+use super::pump::{Failed, Flow, pump};
 use super::slab::Key;
 use super::splice::Bulk;
 use crate::l7::codec::LocalReason;
@@ -207,7 +207,7 @@ impl Engine {
             let service = *service;
             let sent = target.total_sent;
             let before = sent + target.unsent() as u64 + tunnel.down.inside as u64;
-            let flow = pump(
+            let mut flow = pump(
                 source,
                 target,
                 true,
@@ -216,6 +216,10 @@ impl Engine {
                 &mut self.buffers,
                 &mut self.pipes,
             );
+            // Its last words are read; nothing reaches it any more.
+            if matches!(flow, Ok(Flow::Ended)) && source.broken.is_some() {
+                flow = Err(Failed::Source);
+            }
             let after = target.total_sent + target.unsent() as u64 + tunnel.down.inside as u64;
             *paused = matches!(flow, Ok(Flow::Full));
             let moved = after.saturating_sub(before);
@@ -229,21 +233,25 @@ impl Engine {
         self.give_scratch(scratch);
     }
 
-    fn after_pump(&mut self, key: Key, upstream_key: Key, flow: &io::Result<Flow>, up: bool, moved: bool) {
+    fn after_pump(
+        &mut self,
+        key: Key,
+        upstream_key: Key,
+        flow: &Result<Flow, Failed>,
+        up: bool,
+        moved: bool,
+    ) {
         if moved {
             self.tunnel_moved(key);
         }
         match flow {
-            Ok(Flow::Drained) => {}
-            Ok(Flow::Full) => {}
+            Ok(Flow::Drained | Flow::Full) => {}
             Ok(Flow::More) if up => self.list_client(key),
             Ok(Flow::More) => self.list_upstream(upstream_key),
             Ok(Flow::Ended) => self.half_closed(key, upstream_key, up),
-            Err(_) if up => self.client_lost(key),
-            Err(_) => {
-                self.upstream_lost(upstream_key);
-                return;
-            }
+            Err(Failed::Source) if !up => return self.upstream_lost(upstream_key),
+            Err(Failed::Target(error)) if up => return self.upstream_broke(upstream_key, error),
+            Err(_) => return self.client_failed(key),
         }
         if up {
             self.dirty_upstream(upstream_key);
@@ -289,7 +297,8 @@ impl Engine {
     }
 
     /// The connection to the endpoint is gone; `failed`: there never was one.
-    pub(super) fn tunnel_lost(&mut self, key: Key, output: Vec<u8>, failed: bool) {
+    /// `whole`: it had said all.
+    pub(super) fn tunnel_lost(&mut self, key: Key, output: Vec<u8>, failed: bool, whole: bool) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let State::Tunnel(mut tunnel) = std::mem::replace(&mut client.state, State::Closing) else { return };
         let (endpoint, tries, service) = (tunnel.endpoint, tunnel.tries, client.service);
@@ -308,8 +317,22 @@ impl Engine {
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.counters.resets += 1;
         }
+        if !whole {
+            client.stream.cut();
+        }
         self.end_tunnel(service, &tunnel, Some(LocalReason::Reset));
         self.dirty_client(key);
+    }
+
+    /// A client's connection failed. A tunnel's other side hears of it, unless it has all that the client had to say.
+    pub(super) fn client_failed(&mut self, key: Key) {
+        if let Some(Client { stream, state: State::Tunnel(tunnel), .. }) = self.clients.get(key)
+            && let Some(upstream) = self.upstreams.get_mut(tunnel.upstream)
+            && (!stream.eof || tunnel.up.inside + upstream.stream.unsent() > 0)
+        {
+            upstream.stream.cut();
+        }
+        self.client_lost(key);
     }
 
     /// A tunnel is over.

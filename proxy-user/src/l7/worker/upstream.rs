@@ -207,14 +207,8 @@ impl Engine {
             return;
         }
         let before = upstream.stream.total_sent;
-        if upstream.stream.flush(&mut self.buffers).is_err() {
-            // What it has sent before it failed may be an answer.
-            upstream.stream.writable = false;
-            if upstream.stream.readable {
-                self.list_upstream(key);
-            } else {
-                self.upstream_lost(key);
-            }
+        if let Err(error) = upstream.stream.flush(&mut self.buffers) {
+            self.upstream_broke(key, &error);
             return;
         }
         if let Use::Tunnel(client) = &upstream.used
@@ -232,9 +226,16 @@ impl Engine {
             return;
         }
         match &mut upstream.used {
-            Use::Exchange(client) | Use::Tunnel(client) => {
+            Use::Exchange(client) => {
                 let client = *client;
                 self.resume_client(client);
+            }
+            Use::Tunnel(client) => {
+                let (client, takes) = (*client, upstream.stream.writable);
+                // What waits for it may be in a pipe.
+                if takes {
+                    self.resume_client(client);
+                }
                 self.end_tunnel_if_done(client);
             }
             Use::Shared(shared) if !shared.waiters.is_empty() => {
@@ -246,13 +247,37 @@ impl Engine {
         }
     }
 
-    fn resume_client(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key)
-            && client.paused
-        {
-            client.paused = false;
-            self.list_client(key);
+    /// It takes no more.
+    pub(super) fn upstream_broke(&mut self, key: Key, error: &std::io::Error) {
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        upstream.stream.writable = false;
+        // The first says why; later ones only that it is.
+        upstream.stream.broken.get_or_insert(error.kind());
+        // What it has sent before it failed may be an answer.
+        if upstream.stream.readable {
+            self.list_upstream(key);
+        } else {
+            self.upstream_lost(key);
         }
+    }
+
+    /// A client that was not read from is read from again.
+    pub(super) fn resume_client(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if std::mem::take(&mut client.paused) {
+            self.read_again(key);
+        }
+    }
+
+    /// What held a client up is over.
+    pub(super) fn read_again(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        // The time of a message that has begun to come did not run meanwhile.
+        if client.partial && matches!(client.state, State::Idle | State::Shared(_)) {
+            let head = self.bounds(key).map_or(u64::MAX, |bounds| bounds.head);
+            self.client_deadline(key, head);
+        }
+        self.list_client(key);
     }
 
     /// Removes a connection, and ends what was under way on it.
@@ -281,7 +306,9 @@ impl Engine {
             Use::Tunnel(client) => {
                 let output = upstream.stream.take_output();
                 let failed = !upstream.connected;
-                self.tunnel_lost(client, output, failed);
+                let whole = upstream.stream.eof
+                    && upstream.stream.broken != Some(std::io::ErrorKind::ConnectionReset);
+                self.tunnel_lost(client, output, failed, whole);
             }
             Use::Mirror(mirrored) => {
                 self.buffers.take_back(&mut upstream.stream.take_output());

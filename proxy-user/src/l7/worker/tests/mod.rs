@@ -17,7 +17,9 @@ mod retries;
 mod routes;
 mod shortage;
 mod slow;
+mod stalled;
 mod tcp;
+mod tunnel_resets;
 mod tunnels;
 
 use std::collections::BTreeMap;
@@ -52,6 +54,8 @@ struct Rig {
     acknowledged: Option<u64>,
     stats: Stats,
     listed: Option<Listed>,
+    /// Connections that it has looked at without an event of theirs.
+    turns: Arc<AtomicU64>,
     /// The access log.
     log_path: std::path::PathBuf,
     _dir: tempfile::TempDir,
@@ -73,7 +77,10 @@ impl Rig {
         let theirs = Channel::new(theirs, TO_WORKER).unwrap();
         let log_path = dir.path().join("log");
         let log = std::fs::File::create(&log_path).unwrap().into();
+        let turns = Arc::new(AtomicU64::new(0));
+        let counter = turns.clone();
         let thread = std::thread::spawn(move || {
+            TURNS.set(Some(counter));
             let control = Control::new(&start, control, pair, theirs)?;
             super::run(Listeners { number: 0, workers: 1, v4, v6 }, control, log)
         });
@@ -85,6 +92,7 @@ impl Rig {
             acknowledged: None,
             stats: Stats::default(),
             listed: None,
+            turns,
             log_path,
             _dir: dir,
         };
@@ -297,6 +305,20 @@ pub(super) fn fault(asking: &crate::l7::route::Asking<'_>) {
     faults::is_asked(asking);
     let asked = asking.codec.header(asking.message, asking.head, b"x-fault");
     assert!(asked.is_none(), "a fault, as the test asks for");
+}
+
+thread_local! {
+    /// Of the worker on this thread.
+    static TURNS: std::cell::RefCell<Option<Arc<AtomicU64>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A worker looks at a connection without an event of its own.
+pub(super) fn looked_again() {
+    TURNS.with_borrow(|turns| {
+        if let Some(turns) = turns {
+            turns.fetch_add(1, Ordering::Relaxed);
+        }
+    });
 }
 
 /// Closes a connection by a reset: what it has sent and is not read yet is lost.
