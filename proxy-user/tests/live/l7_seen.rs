@@ -75,6 +75,11 @@ fn l7_workers_connections_and_routes_are_seen_and_counters_outlive_workers() {
         let series =
             format!("weir_l7_upstream_requests_total{{service=\"l7-4-80\",upstream=\"{upstream}\"}}");
         assert_eq!(metric(&daemon, &series), Some(26.0));
+        let shown = daemon.json(&["service", "show", "l7-4-80", "--no-rates"])["services"][0].clone();
+        assert_eq!(shown["l7_traffic"]["requests"], 26, "{shown:#}");
+        assert_eq!(shown["backends"][0]["l7_traffic"]["requests"], 26, "{shown:#}");
+        let shown = daemon.done(&["service", "show", "l7-4-80", "--no-rates"]).out;
+        assert!(shown.contains("over this host's own routes") && !shown.contains("unknown next"), "{shown}");
         let restarts = daemon.json(&["l7", "status"])["workers"][0]["restarts"].clone();
         assert_eq!(restarts, 1);
 
