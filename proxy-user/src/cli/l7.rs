@@ -1,5 +1,7 @@
 //! `weir l7`: workers of the L7 path, their connections, and the routes that they serve by.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 
 use super::Global;
@@ -147,6 +149,23 @@ fn status(found: &L7Status, output: &Output) -> String {
     if !table.is_empty() {
         text.push('\n');
         text.push_str(&table.render());
+    }
+    for one in found.services.iter().filter(|one| !one.reasons.is_empty()) {
+        let list = |counts: &BTreeMap<String, u64>| {
+            let counts: Vec<_> =
+                counts.iter().map(|(what, times)| format!("{what} {}", count(*times, false))).collect();
+            counts.join(", ")
+        };
+        let refused = match list(&one.refused) {
+            none if none.is_empty() => none,
+            kinds => format!("; refused for {kinds}"),
+        };
+        text.push_str(&printable(&format!(
+            "{} answered by weir: {}{refused}",
+            one.service,
+            list(&one.reasons)
+        )));
+        text.push('\n');
     }
     text
 }

@@ -20,6 +20,7 @@ WORKER  PID  STATE     GEN  CONNS  ACTIVE  RESTARTS  LAST END   TROUBLE
 
 SERVICE  CONNS  REQUESTS  ACTIVE  PENDING  2XX  3XX  4XX  5XX  RETRIES  RESETS
 shop         5        40       1        0   37    0    2    1        3       1
+shop answered by weir: bad_request 1, denied 1; refused for host 1
 "
     );
     assert!(status(&crate::control::l7::status(None), &plain()).starts_with("no L7 workers"));

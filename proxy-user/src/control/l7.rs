@@ -92,6 +92,8 @@ fn totals(name: &str, stats: &ServiceStats) -> L7ServiceTotals {
         classes: stats.answers.classes.to_vec(),
         retries: stats.retries,
         resets: stats.resets,
+        reasons: stats.reasons.clone(),
+        refused: stats.refused.clone(),
     }
 }
 

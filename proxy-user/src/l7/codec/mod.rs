@@ -30,7 +30,7 @@ pub mod tcp;
 pub use body::{Body, Chunks, Progress};
 pub use edit::{ClientNote, Edits, Forwarded, HeaderEdit, NoteStyle};
 pub use head::{Asked, Head, IdPlace, Keys, Kind, Span, Status, Timeout};
-pub use reply::{LocalReason, Refusal, Reply, ReplyEnd};
+pub use reply::{Fault, LocalReason, Refusal, Reply, ReplyEnd};
 pub use session::{Limits, Session, Side};
 
 /// Every codec, in the order of detection: the strongest magic first. `tcp` detects nothing; it is what a listener
