@@ -177,7 +177,7 @@ fn connections(found: &L7Connections) -> String {
         ("SERVICE", Align::Left),
         ("CODEC", Align::Left),
         ("STATE", Align::Left),
-        ("UPSTREAM", Align::Left),
+        ("BACKEND", Align::Left),
         ("AGE", Align::Right),
         ("REQUESTS", Align::Right),
         ("ACTIVE", Align::Right),
@@ -216,7 +216,7 @@ fn routes(found: &L7Routes) -> String {
 
 fn service_text(service: &L7Service) -> String {
     let mut text = format!(
-        "\n{} {}  {}  {}  {}/{} endpoints take requests\n",
+        "\n{} {}  {}  {}  {}/{} backends take requests\n",
         printable(&service.name),
         service.vip,
         printable(&service.codec),

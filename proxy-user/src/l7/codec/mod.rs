@@ -116,6 +116,11 @@ pub trait Codec: Sync {
     /// Appends an answer of weir's own to a request: an error, a redirect, a direct answer.
     fn reply(&self, asked: &Asked, reply: &Reply<'_>, out: &mut Vec<u8>) -> ReplyEnd;
 
+    /// The status that [`Codec::reply`] writes, in the words of the protocol.
+    fn status_words(&self, reply: &Reply<'_>) -> String {
+        reply.status.to_string()
+    }
+
     /// The protocol's own status as an HTTP status.
     fn http_status(&self, wire: u32) -> u16;
 

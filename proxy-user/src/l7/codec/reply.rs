@@ -87,15 +87,15 @@ impl LocalReason {
     pub const fn text(self) -> &'static str {
         match self {
             Self::NoRoute => "no route",
-            Self::NoUpstream => "no endpoint available",
+            Self::NoUpstream => "no backend available",
             Self::Denied => "denied",
             Self::Overloaded => "overloaded",
-            Self::QueueTimeout => "no connection to an endpoint in time",
-            Self::Timeout => "upstream timed out",
-            Self::Reset => "upstream connection failed",
+            Self::QueueTimeout => "no connection to a backend in time",
+            Self::Timeout => "backend timed out",
+            Self::Reset => "connection to the backend failed",
             Self::BadRequest => "bad request",
             Self::TooLarge => "too large",
-            Self::BadResponse => "bad answer from upstream",
+            Self::BadResponse => "bad answer from the backend",
             Self::Internal => "internal error",
             Self::Memory => "too much is kept for this client",
         }
