@@ -83,6 +83,9 @@ fn l7_workers_connections_and_routes_are_seen_and_counters_outlive_workers() {
         let restarts = daemon.json(&["l7", "status"])["workers"][0]["restarts"].clone();
         assert_eq!(restarts, 1);
 
+        let driver = daemon.json(&["status"])["interfaces"][0]["driver"].clone();
+        assert_eq!(driver, "veth", "of the daemon's namespace, whatever /sys shows");
+
         // These speak no protocol that has requests.
         let refused = daemon.weir(&["explain", "--bolt", "com.example.X", "say"]);
         assert_ne!(refused.exit, 0, "{refused:?}");
