@@ -119,7 +119,8 @@ pub fn backend(command: BackendCommand, global: &Global, output: &Output) -> Res
             wait_empty(&daemon, service, &name, wait, output)
         }
         BackendCommand::Undrain(_) => {
-            if let Some(why) = still_nothing(&daemon, service, &name)? {
+            // The drain is over, whether or not this can be told.
+            if let Ok(Some(why)) = still_nothing(&daemon, service, &name) {
                 output.say(&why);
             }
             Ok(())
