@@ -86,6 +86,16 @@ fn l7_workers_connections_and_routes_are_seen_and_counters_outlive_workers() {
         let driver = daemon.json(&["status"])["interfaces"][0]["driver"].clone();
         assert_eq!(driver, "veth", "of the daemon's namespace, whatever /sys shows");
 
+        let mut talk = bed.talk(family.vip_at(80));
+        talk.ask().unwrap();
+        let backend = upstream.to_string();
+        let drain = |wait| daemon.weir(&["backend", "drain", "l7-4-80", &backend, "--wait", wait]);
+        let waited = drain("1s");
+        assert!(waited.exit == 1 && waited.err.contains("still has 1 request"), "{waited:?}");
+        drop(talk);
+        let waited = drain("20s");
+        assert_eq!(waited.exit, 0, "{waited:?}");
+
         // These speak no protocol that has requests.
         let refused = daemon.weir(&["explain", "--bolt", "com.example.X", "say"]);
         assert_ne!(refused.exit, 0, "{refused:?}");
