@@ -77,19 +77,27 @@ impl Checker<'_> {
     fn path(&mut self, at: &At<TextOr<RawText>>) -> Option<TextMatch> {
         let found = self.wanted(at)?;
         let (TextMatch::Exact(path) | TextMatch::Prefix(path)) = &found else { return Some(found) };
+        self.plain_path(path, &at.span, ", and such requests match nothing").then_some(found)
+    }
+
+    /// Whether this is a path alone that nobody reads as another; `odd` says what becomes of those.
+    pub(super) fn plain_path(&mut self, path: &str, span: &Range<usize>, odd: &str) -> bool {
         let (message, hint) = if !path.starts_with('/') {
-            (format!("the path `{path}` does not begin with /"), "write it from / on, like /api")
+            (
+                format!("the path `{}` does not begin with /", path.escape_debug()),
+                "write it from / on, like /api",
+            )
         } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['?', '#']) {
-            let message = format!("`{path}` is not a path alone");
+            let message = format!("`{}` is not a path alone", path.escape_debug());
             (message, "leave query and fragment out, and write other characters as in a URL, like %20")
         } else if path_is_odd(path) {
-            let message = format!("`{path}` can be read as another path, and such requests match nothing");
+            let message = format!("`{path}` can be read as another path{odd}");
             (message, "write the path that is meant, without . or .. or empty segments")
         } else {
-            return Some(found);
+            return true;
         };
-        self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
-        None
+        self.report.error(Code::BadValue, message, hint, self.source.place(span.clone(), ""));
+        false
     }
 
     fn method(&mut self, at: &At<String>, speaks: Speaks) -> Option<String> {
