@@ -25,8 +25,8 @@ pub(super) struct RawHost {
     pub(super) route: Vec<RawRoute>,
 }
 
-/// A route. A request takes it if everything matches that the route names: `path`, `methods`, `service`, `headers`,
-/// `sources`. At most one of `to`, `redirect` and `answer` says what becomes of it; without any it goes to the
+/// A route. A request takes it if everything matches that the route names: `path`, `query`, `methods`, `service`,
+/// `headers`, `sources`. At most one of `to`, `redirect` and `answer` says what becomes of it; without any it goes to the
 /// service's own backends.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +40,10 @@ pub(super) struct RawRoute {
     pub(super) methods: Vec<At<String>>,
     /// RPC service: a text for exactly this, or `{ prefix = "com.example." }`.
     pub(super) service: Option<At<TextOr<RawText>>>,
+    /// Parameters of the query (HTTP) by name, both decoded; the first of a name counts. A text for exactly this value,
+    /// `{ prefix = "..." }`, `{ present = true }` or `{ present = false }`.
+    #[serde(default)]
+    pub(super) query: BTreeMap<At<String>, At<TextOr<RawText>>>,
     /// Headers by name: a text for exactly this value, `{ prefix = "..." }`, `{ present = true }` or
     /// `{ present = false }`.
     #[serde(default)]

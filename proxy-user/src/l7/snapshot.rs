@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use check::FRAMING;
 pub use routes::{
-    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, Retry, Route, Routes, TextMatch,
-    VirtualHost,
+    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, QueryMatch, Retry, Route, Routes,
+    TextMatch, VirtualHost,
 };
 pub use rules::{Access, AccessRule, Balance, HashBy, Outlier, Pool, Rules};
 pub use target::{Location, PathChange, Rewrite, Scheme, Url};

@@ -1,7 +1,7 @@
 //! Routes with other targets: curl asks, and nginx says what it has got.
 
 use proxy_user::l7::snapshot::{
-    Action, Location, Matches, PathChange, Rewrite, Route, Scheme, TextMatch, Url,
+    Action, Location, Matches, PathChange, QueryMatch, Rewrite, Route, Scheme, TextMatch, Url,
 };
 use proxy_user::lab::left_out;
 
@@ -17,7 +17,11 @@ fn routes() -> Vec<Route> {
     let prefix = |with: &str| Some(PathChange::Prefix(with.to_owned()));
     let host = Some("in.example:81".to_owned());
     let url = |url| Action::Redirect { status: 308, location: Location::Url(url) };
+    let lane = QueryMatch { name: "lane".to_owned(), value: TextMatch::Exact("b c".to_owned()) };
+    let lane = Matches { query: vec![lane], ..matching("/api") };
+    let other = Rewrite { path: None, host: Some("lane.example".to_owned()) };
     vec![
+        Route { matches: lane, rewrite: other, ..Route::default() },
         Route {
             matches: matching("/api"),
             rewrite: Rewrite { path: prefix("/v2"), host },
@@ -48,6 +52,11 @@ fn curl_asks_and_nginx_says_what_it_got() {
     let Some(said) = curl(&[&url("/api/a%20b?c=/api")]) else { return };
     assert_eq!(said, "GET /v2/a%20b?c=/api in.example:81 ");
     assert_eq!(curl(&[&url("/api")]).unwrap(), "GET /v2 in.example:81 ");
+    // The first parameter of the name decides.
+    let said =
+        curl(&["-G", "-d", "x", "--data-urlencode", "lane=b c", "-d", "lane=d", &url("/api")]).unwrap();
+    assert!(said.starts_with("GET /api?x&lane=b") && said.ends_with(" lane.example "), "{said}");
+    assert_eq!(curl(&[&url("/api?lane=d&lane=b+c")]).unwrap(), "GET /v2?lane=d&lane=b+c in.example:81 ");
     // In absolute form, with curl's own host.
     let proxy = format!("http://{}", worker.at);
     let said = curl(&["--proxy", &proxy, "http://shop.example/api/x?y"]).unwrap();

@@ -11,7 +11,7 @@ use crate::config::problem::Code;
 use crate::config::raw_route::{RawRoute, RawText};
 use crate::config::text_or::TextOr;
 use crate::l7::codec::http1::path_is_odd;
-use crate::l7::snapshot::{HeaderMatch, Matches, TextMatch};
+use crate::l7::snapshot::{HeaderMatch, Matches, QueryMatch, TextMatch};
 
 /// Longest text to compare with, bytes.
 const MAX_TEXT: usize = 4_096;
@@ -30,7 +30,21 @@ impl Checker<'_> {
             let pair = self.header_name(name).zip(self.wanted(value));
             headers.extend(pair.map(|(name, value)| HeaderMatch { name, value }));
         }
+        if let Some((_, at)) = raw.query.first_key_value().filter(|_| !speaks.http) {
+            self.no_effect("query", at.span.clone(), NO_HTTP);
+        }
+        let mut query = Vec::new();
+        for (name, value) in &raw.query {
+            if name.value.is_empty() || name.value.len() > MAX_TEXT {
+                let message = "this is not a name of a query's parameter";
+                let hint = format!("give 1 to {MAX_TEXT} bytes of text, not encoded");
+                self.report.error(Code::BadValue, message, hint, self.source.place(name.span.clone(), ""));
+            }
+            let value = self.wanted(value);
+            query.extend(value.map(|value| QueryMatch { name: name.value.clone(), value }));
+        }
         Matches {
+            query,
             service: raw.service.as_ref().and_then(|at| self.wanted(at)),
             methods: raw.methods.iter().filter_map(|at| self.method(at, speaks)).collect(),
             path: raw.path.as_ref().and_then(|at| self.path(at)),

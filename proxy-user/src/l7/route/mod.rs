@@ -3,6 +3,7 @@
 
 pub mod access;
 mod matches;
+mod query;
 mod ranges;
 mod table;
 mod target;

@@ -80,6 +80,8 @@ pub struct Matches {
     /// Path. A request whose path could be read as another (dot segments, `//`, encoded slashes or letters) has no route in a
     /// virtual host where some route has an `Exact` path or a `Prefix` other than `/`, or replaces the prefix.
     pub path: Option<TextMatch>,
+    /// Parameters of the query.
+    pub query: Vec<QueryMatch>,
     /// Headers.
     pub headers: Vec<HeaderMatch>,
     /// The peer's address is in one of these; empty: any.
@@ -138,6 +140,15 @@ pub enum TextMatch {
     Present,
     /// Is not there.
     Absent,
+}
+
+/// A parameter of a query, as forms write them: decoded, and the first of the name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryMatch {
+    /// Its name, decoded.
+    pub name: String,
+    /// Its value, decoded.
+    pub value: TextMatch,
 }
 
 /// A header.
