@@ -71,6 +71,27 @@ fn other_targets_are_read() {
     }
 }
 
+/// A route by a query has no requests but those of HTTP, and may send them where nobody speaks another protocol.
+#[test]
+fn only_http_has_a_query() {
+    let load = |query: &str| {
+        let service = |name: &str, port: u16, codec: &str| {
+            let vip = format!(
+                "vip = \"tcp/198.51.100.10:{port}\"\nforward = \"l7\"\nbackends = [\"10.0.0.1:1\"]\n"
+            );
+            format!("[[service]]\nname = \"{name}\"\n{vip}codec = {codec}\n")
+        };
+        let both = service("both", 80, "[\"bolt\", \"http1\"]");
+        let file = format!(
+            "version = 1\n[interface.eth0]\n{both}[[service.route]]\nquery = {{ lane = {query} }}\nto = \"web\"\n{}",
+            service("web", 81, "\"http1\"")
+        );
+        super::super::load_text("weir.toml", &file, std::path::Path::new(""), &Default::default()).is_ok()
+    };
+    assert!(load("\"b\"") && load("{ present = true }"));
+    assert!(!load("{ present = false }"), "what has no query has no such parameter");
+}
+
 #[test]
 fn who_says_nothing_takes_nothing_away() {
     for read in [
