@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::l7::snapshot::Action;
+use crate::l7::snapshot::{Action, Location, PathChange, Rewrite, Scheme, Url};
 
 fn pointers(refused: &L7Refused) -> Vec<&str> {
     refused.0.iter().map(|one| one.pointer.as_str()).collect()
@@ -25,6 +25,71 @@ fn toml_and_json_and_the_file_say_the_same() {
     let of_json = read_l7_json("web", &written).unwrap();
     assert_eq!((&under_service.l7, &bare.l7, &of_json.l7), (&*of_file, &*of_file, &*of_file));
     assert!(under_service.warnings.is_empty());
+}
+
+#[test]
+fn other_targets_are_read() {
+    let read = |route: &str| {
+        let text = format!("codec = \"http1\"\n[[route]]\npath = {{ prefix = \"/api/\" }}\n{route}\n");
+        read_l7_toml("web", "x", &text).map(|read| read.l7.hosts[0].routes[0].clone())
+    };
+    let prefix = |path: &str| Some(PathChange::Prefix(path.into()));
+    for (text, path, host) in [
+        ("rewrite = { prefix = \"\" }", prefix(""), None),
+        ("rewrite = { prefix = \"/\" }", prefix("/"), None),
+        ("rewrite = { prefix = \"/v2/\", host = \"[fd00::1]:80\" }", prefix("/v2/"), Some("[fd00::1]:80")),
+        ("rewrite = { path = \"/a%20b\" }", Some(PathChange::Whole("/a%20b".into())), None),
+    ] {
+        let wanted = Rewrite { path, host: host.map(str::to_owned) };
+        assert_eq!(read(text).unwrap().rewrite, wanted, "{text}");
+    }
+    let https = Url { scheme: Some(Scheme::Https), ..Url::default() };
+    let host = |host: &str| Some(host.to_owned());
+    for (text, wanted) in [
+        ("redirect = { scheme = \"https\" }", https.clone()),
+        ("redirect = { scheme = \"https\", port = 8443 }", Url { port: Some(8443), ..https }),
+        (
+            "redirect = { host = \"[::1]\", port = 1 }",
+            Url { host: host("[::1]"), port: Some(1), ..Url::default() },
+        ),
+        ("redirect = { prefix = \"/v2\" }", Url { path: prefix("/v2"), ..Url::default() }),
+    ] {
+        let wanted = Action::Redirect { status: 302, location: Location::Url(wanted) };
+        assert_eq!(read(text).unwrap().action, wanted, "{text}");
+    }
+    for (text, pointer) in [
+        ("redirect = { host = \"a:1\", port = 1 }", "/route/0/redirect/port"),
+        ("redirect = { host = \"[::1]:1\", port = 1 }", "/route/0/redirect/port"),
+        ("redirect = { port = 0 }", "/route/0/redirect/port"),
+        ("redirect = { scheme = \"ftp\" }", "/route/0/redirect/scheme"),
+        ("redirect = { location = \"/\", host = \"a\" }", "/route/0/redirect/host"),
+        ("redirect = {}", "/route/0/redirect"),
+        ("rewrite = {}", "/route/0/rewrite"),
+        ("rewrite = { host = \"u@a\" }", "/route/0/rewrite/host"),
+    ] {
+        assert_eq!(pointers(&read(text).unwrap_err()), [pointer], "{text}");
+    }
+}
+
+/// A route by a query has no requests but those of HTTP, and may send them where nobody speaks another protocol.
+#[test]
+fn only_http_has_a_query() {
+    let load = |query: &str| {
+        let service = |name: &str, port: u16, codec: &str| {
+            let vip = format!(
+                "vip = \"tcp/198.51.100.10:{port}\"\nforward = \"l7\"\nbackends = [\"10.0.0.1:1\"]\n"
+            );
+            format!("[[service]]\nname = \"{name}\"\n{vip}codec = {codec}\n")
+        };
+        let both = service("both", 80, "[\"bolt\", \"http1\"]");
+        let file = format!(
+            "version = 1\n[interface.eth0]\n{both}[[service.route]]\nquery = {{ lane = {query} }}\nto = \"web\"\n{}",
+            service("web", 81, "\"http1\"")
+        );
+        super::super::load_text("weir.toml", &file, std::path::Path::new(""), &Default::default()).is_ok()
+    };
+    assert!(load("\"b\"") && load("{ present = true }"));
+    assert!(!load("{ present = false }"), "what has no query has no such parameter");
 }
 
 #[test]

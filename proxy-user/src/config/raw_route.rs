@@ -25,8 +25,8 @@ pub(super) struct RawHost {
     pub(super) route: Vec<RawRoute>,
 }
 
-/// A route. A request takes it if everything matches that the route names: `path`, `methods`, `service`, `headers`,
-/// `sources`. At most one of `to`, `redirect` and `answer` says what becomes of it; without any it goes to the
+/// A route. A request takes it if everything matches that the route names: `path`, `query`, `methods`, `service`,
+/// `headers`, `sources`. At most one of `to`, `redirect` and `answer` says what becomes of it; without any it goes to the
 /// service's own backends.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +40,10 @@ pub(super) struct RawRoute {
     pub(super) methods: Vec<At<String>>,
     /// RPC service: a text for exactly this, or `{ prefix = "com.example." }`.
     pub(super) service: Option<At<TextOr<RawText>>>,
+    /// Parameters of the query (HTTP) by name, both decoded; the first of a name counts. A text for exactly this value,
+    /// `{ prefix = "..." }`, `{ present = true }` or `{ present = false }`.
+    #[serde(default)]
+    pub(super) query: BTreeMap<At<String>, At<TextOr<RawText>>>,
     /// Headers by name: a text for exactly this value, `{ prefix = "..." }`, `{ present = true }` or
     /// `{ present = false }`.
     #[serde(default)]
@@ -50,10 +54,12 @@ pub(super) struct RawRoute {
     /// Name of the service whose backends get the request, or a list of services with weights: of as many requests as
     /// the weights add up to, each gets its weight exactly. They need `forward = "l7"`.
     pub(super) to: Option<At<TextOr<Vec<RawDestination>>>>,
-    /// Send the client elsewhere (HTTP).
+    /// Send the client elsewhere (HTTP): to a `location`, or to the URL that it has asked for with other parts.
     pub(super) redirect: Option<At<RawRedirect>>,
     /// Answer here, without a backend (HTTP).
     pub(super) answer: Option<At<RawAnswer>>,
+    /// What the backend gets instead of path and host (HTTP). Copies get the same.
+    pub(super) rewrite: Option<At<RawRewrite>>,
     /// Who gets a copy of requests; the answers to copies are thrown away.
     pub(super) mirror: Option<At<RawMirror>>,
     /// For the whole request. Left out: the service's `timeouts.request`.
@@ -95,8 +101,43 @@ pub(super) struct RawRedirect {
     /// 301, 302, 303, 307 or 308.
     #[schemars(range(min = 301, max = 308), extend("default" = 302))]
     pub(super) status: Option<At<i64>>,
-    /// Value of `Location`.
-    pub(super) location: At<String>,
+    /// Value of `Location`, whatever the client has asked for. Left out: the URL that it has asked for, with its query, and with
+    /// the parts below instead of its own.
+    pub(super) location: Option<At<String>>,
+    /// Another scheme, with the port that is its own. Left out: the client keeps its own.
+    pub(super) scheme: Option<At<RawScheme>>,
+    /// Another host, with or without port.
+    pub(super) host: Option<At<String>>,
+    /// Another port.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub(super) port: Option<At<i64>>,
+    /// A path instead of the prefix that the route matches; empty to take it away.
+    pub(super) prefix: Option<At<String>>,
+    /// Another path.
+    pub(super) path: Option<At<String>>,
+}
+
+/// Scheme of a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawScheme {
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
+}
+
+/// What the backend gets instead of path and host. The query stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRewrite {
+    /// A path instead of the prefix that the route matches: with `path = { prefix = "/api" }` and `/v2` here, `/api/x` becomes
+    /// `/v2/x`. Empty takes the prefix away.
+    pub(super) prefix: Option<At<String>>,
+    /// Another path, whatever the client's is.
+    pub(super) path: Option<At<String>>,
+    /// Another `Host`, with or without port. Left out: the client's.
+    pub(super) host: Option<At<String>>,
 }
 
 /// An answer of weir's own.

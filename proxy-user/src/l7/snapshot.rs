@@ -4,6 +4,7 @@
 mod check;
 mod routes;
 mod rules;
+mod target;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 pub use check::FRAMING;
 pub use routes::{
-    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, Retry, Route, Routes, TextMatch,
-    VirtualHost,
+    Action, Destination, HeaderChange, HeaderMatch, Matches, Mirror, QueryMatch, Retry, Route, Routes,
+    TextMatch, VirtualHost,
 };
 pub use rules::{Access, AccessRule, Balance, HashBy, Outlier, Pool, Rules};
+pub use target::{Location, PathChange, Rewrite, Scheme, Url};
 
 /// Everything that workers serve by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +34,7 @@ pub struct Snapshot {
 }
 
 /// Version of the form of a [`Snapshot`]. Raised when an older reader would misread it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A service of mode `l7`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

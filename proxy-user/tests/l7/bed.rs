@@ -10,7 +10,8 @@ use proxy_user::l7::process::channel::{Channel, ChannelError};
 use proxy_user::l7::process::listeners::Pair;
 use proxy_user::l7::process::message::{FromWorker, Start, ToWorker};
 use proxy_user::l7::snapshot::{
-    ClientAddress, Endpoint, EndpointState, Limits, Rules, Service, Snapshot, Timeouts, VERSION,
+    ClientAddress, Endpoint, EndpointState, Limits, Route, Rules, Service, Snapshot, Timeouts, VERSION,
+    VirtualHost,
 };
 use proxy_user::l7::stats::Stats;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -30,6 +31,11 @@ impl Worker {
         Self::start(Command::new(env!("CARGO_BIN_EXE_weir")), codec, backend, with)
     }
 
+    /// One whose service has these routes.
+    pub(crate) fn routed(backend: SocketAddr, routes: Vec<Route>) -> Self {
+        Self::start_with(Command::new(env!("CARGO_BIN_EXE_weir")), "http1", backend, |_| {}, routes)
+    }
+
     /// One that has so many descriptors at most.
     pub(crate) fn short_of_descriptors(most: u32, codec: &str, backend: SocketAddr) -> Self {
         let mut command = Command::new("sh");
@@ -38,11 +44,16 @@ impl Worker {
         Self::start(command, codec, backend, |_| {})
     }
 
-    fn start(
+    fn start(command: Command, codec: &str, backend: SocketAddr, with: impl FnOnce(&mut Service)) -> Self {
+        Self::start_with(command, codec, backend, with, Vec::new())
+    }
+
+    fn start_with(
         mut command: Command,
         codec: &str,
         backend: SocketAddr,
         with: impl FnOnce(&mut Service),
+        routes: Vec<Route>,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pair = Pair::make(None).unwrap();
@@ -78,7 +89,11 @@ impl Worker {
         };
         with(&mut service);
         let services = BTreeMap::from([("web".to_owned(), service)]);
-        let snapshot = Snapshot { version: VERSION, generation: 1, services, ..Snapshot::default() };
+        let mut snapshot = Snapshot { version: VERSION, generation: 1, services, ..Snapshot::default() };
+        if !routes.is_empty() {
+            let host = VirtualHost { name: "any".to_owned(), hosts: vec!["*".to_owned()], routes };
+            snapshot.routes.services.insert("web".to_owned(), vec![host]);
+        }
         worker.channel().send(&ToWorker::Snapshot(Box::new(snapshot)), &[]).unwrap();
         worker.hear(|message| matches!(message, FromWorker::Acknowledged { .. }));
         worker

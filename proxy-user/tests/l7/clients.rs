@@ -36,7 +36,7 @@ fn servers() -> Vec<(&'static str, Program, SocketAddr)> {
 }
 
 /// Runs a program to its end; what it wrote. It must succeed.
-fn run(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn run(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let Some(path) = find(program) else {
         left_out(&format!("{program} as a client: it is not installed"));
         return None;

@@ -31,3 +31,5 @@ mod shortage;
 mod sofarpc;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod targets;

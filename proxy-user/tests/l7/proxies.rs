@@ -22,17 +22,28 @@ impl Proxy {
     pub(crate) fn start(name: &'static str, backends: &[SocketAddr]) -> Option<Self> {
         let path = find(name)?;
         // Others may take a port in between.
-        (0..5).find_map(|_| Self::try_start(name, &path, backends))
+        (0..5).find_map(|_| Self::try_start(name, &path, backends, false))
     }
 
-    fn try_start(name: &'static str, path: &Path, backends: &[SocketAddr]) -> Option<Self> {
+    /// An nginx that answers itself: with the target and the host that it has got.
+    pub(crate) fn echo() -> Option<Self> {
+        let path = find("nginx")?;
+        let nobody = [([0, 0, 0, 0], 0).into()];
+        (0..5).find_map(|_| Self::try_start("nginx", &path, &nobody, true))
+    }
+
+    fn try_start(name: &'static str, path: &Path, backends: &[SocketAddr], echoes: bool) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let free: Vec<TcpListener> =
             backends.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let at: Vec<SocketAddr> = free.iter().map(|listener| listener.local_addr().unwrap()).collect();
         drop(free);
         let pairs = at.iter().zip(backends);
-        let text = if name == "nginx" { nginx(pairs, dir.path()) } else { haproxy(pairs) };
+        let text = match name {
+            "nginx" if echoes => nginx_echo(at.first()?, dir.path()),
+            "nginx" => nginx(pairs, dir.path()),
+            _ => haproxy(pairs),
+        };
         let config = dir.path().join("config");
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(path);
@@ -60,12 +71,7 @@ impl Proxy {
 }
 
 fn nginx<'a>(pairs: impl Iterator<Item = (&'a SocketAddr, &'a SocketAddr)>, dir: &Path) -> String {
-    let dir = dir.display();
-    let mut text = format!(
-        "daemon off;\nmaster_process off;\npid {dir}/pid;\nerror_log stderr crit;\nevents {{ worker_connections 512; }}\n\
-         http {{\naccess_log off;\nclient_max_body_size 0;\nclient_body_temp_path {dir}/b;\nproxy_temp_path {dir}/p;\n\
-         fastcgi_temp_path {dir}/f;\nuwsgi_temp_path {dir}/u;\nscgi_temp_path {dir}/s;\n"
-    );
+    let mut text = nginx_front(dir);
     for (at, backend) in pairs {
         let _ = writeln!(
             text,
@@ -74,6 +80,20 @@ fn nginx<'a>(pairs: impl Iterator<Item = (&'a SocketAddr, &'a SocketAddr)>, dir:
         );
     }
     text + "}\n"
+}
+
+fn nginx_echo(at: &SocketAddr, dir: &Path) -> String {
+    let says = "return 200 \"$request_method $request_uri $http_host $http_x_forwarded_host\";";
+    format!("{}server {{ listen {at}; location / {{ {says} }} }}\n}}\n", nginx_front(dir))
+}
+
+fn nginx_front(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off;\nmaster_process off;\npid {dir}/pid;\nerror_log stderr crit;\nevents {{ worker_connections 512; }}\n\
+         http {{\naccess_log off;\nclient_max_body_size 0;\nclient_body_temp_path {dir}/b;\nproxy_temp_path {dir}/p;\n\
+         fastcgi_temp_path {dir}/f;\nuwsgi_temp_path {dir}/u;\nscgi_temp_path {dir}/s;\n"
+    )
 }
 
 fn haproxy<'a>(pairs: impl Iterator<Item = (&'a SocketAddr, &'a SocketAddr)>) -> String {

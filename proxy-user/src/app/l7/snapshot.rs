@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Flags, load, load_text};
-    use crate::l7::snapshot::{ClientAddress, TextMatch};
+    use crate::l7::snapshot::{ClientAddress, PathChange, TextMatch};
 
     fn desired(text: &str) -> Desired {
         let text = format!("version = 1\n[interface.eth0]\n{text}");
@@ -163,12 +163,17 @@ backends = ["10.9.0.1"]
             ["status.example.com", "*"]
         );
         let names: Vec<_> = hosts[1].routes.iter().map(|route| route.name.as_str()).collect();
-        assert_eq!(names, ["testers", "old-pages", "canary", "rest"]);
-        let canary = &hosts[1].routes[2];
+        assert_eq!(names, ["testers", "old-pages", "api", "canary", "rest"]);
+        let api = &hosts[1].routes[2].rewrite;
+        assert_eq!(
+            (&api.path, api.host.as_deref()),
+            (&Some(PathChange::Prefix("/v2".into())), Some("api.internal"))
+        );
+        let canary = &hosts[1].routes[3];
         assert_eq!(canary.matches.path, Some(TextMatch::Prefix("/cart".into())));
         assert_eq!((canary.retry.tries, canary.retry.statuses.as_slice()), (1, &[502, 503][..]));
         let mirror =
-            hosts[1].routes[3].mirror.as_ref().map(|mirror| (mirror.service.as_str(), mirror.percent));
+            hosts[1].routes[4].mirror.as_ref().map(|mirror| (mirror.service.as_str(), mirror.percent));
         assert_eq!(mirror, Some(("shop-next", 1)));
         let orders = &snapshot.services["orders"];
         assert_eq!(orders.client_address, ClientAddress::Header("x-client-address".into()));

@@ -11,7 +11,7 @@ use crate::config::problem::Code;
 use crate::config::raw_route::{RawRoute, RawText};
 use crate::config::text_or::TextOr;
 use crate::l7::codec::http1::path_is_odd;
-use crate::l7::snapshot::{HeaderMatch, Matches, TextMatch};
+use crate::l7::snapshot::{HeaderMatch, Matches, QueryMatch, TextMatch};
 
 /// Longest text to compare with, bytes.
 const MAX_TEXT: usize = 4_096;
@@ -30,7 +30,21 @@ impl Checker<'_> {
             let pair = self.header_name(name).zip(self.wanted(value));
             headers.extend(pair.map(|(name, value)| HeaderMatch { name, value }));
         }
+        if let Some((_, at)) = raw.query.first_key_value().filter(|_| !speaks.http) {
+            self.no_effect("query", at.span.clone(), NO_HTTP);
+        }
+        let mut query = Vec::new();
+        for (name, value) in &raw.query {
+            if name.value.is_empty() || name.value.len() > MAX_TEXT {
+                let message = "this is not a name of a query's parameter";
+                let hint = format!("give 1 to {MAX_TEXT} bytes of text, not encoded");
+                self.report.error(Code::BadValue, message, hint, self.source.place(name.span.clone(), ""));
+            }
+            let value = self.wanted(value);
+            query.extend(value.map(|value| QueryMatch { name: name.value.clone(), value }));
+        }
         Matches {
+            query,
             service: raw.service.as_ref().and_then(|at| self.wanted(at)),
             methods: raw.methods.iter().filter_map(|at| self.method(at, speaks)).collect(),
             path: raw.path.as_ref().and_then(|at| self.path(at)),
@@ -77,19 +91,27 @@ impl Checker<'_> {
     fn path(&mut self, at: &At<TextOr<RawText>>) -> Option<TextMatch> {
         let found = self.wanted(at)?;
         let (TextMatch::Exact(path) | TextMatch::Prefix(path)) = &found else { return Some(found) };
+        self.plain_path(path, &at.span, ", and such requests match nothing").then_some(found)
+    }
+
+    /// Whether this is a path alone that nobody reads as another; `odd` says what becomes of those.
+    pub(super) fn plain_path(&mut self, path: &str, span: &Range<usize>, odd: &str) -> bool {
         let (message, hint) = if !path.starts_with('/') {
-            (format!("the path `{path}` does not begin with /"), "write it from / on, like /api")
+            (
+                format!("the path `{}` does not begin with /", path.escape_debug()),
+                "write it from / on, like /api",
+            )
         } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['?', '#']) {
-            let message = format!("`{path}` is not a path alone");
+            let message = format!("`{}` is not a path alone", path.escape_debug());
             (message, "leave query and fragment out, and write other characters as in a URL, like %20")
         } else if path_is_odd(path) {
-            let message = format!("`{path}` can be read as another path, and such requests match nothing");
+            let message = format!("`{path}` can be read as another path{odd}");
             (message, "write the path that is meant, without . or .. or empty segments")
         } else {
-            return Some(found);
+            return true;
         };
-        self.report.error(Code::BadValue, message, hint, self.source.place(at.span.clone(), ""));
-        None
+        self.report.error(Code::BadValue, message, hint, self.source.place(span.clone(), ""));
+        false
     }
 
     fn method(&mut self, at: &At<String>, speaks: Speaks) -> Option<String> {

@@ -11,6 +11,7 @@ mod registry;
 mod route;
 mod service;
 mod settings;
+mod target;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

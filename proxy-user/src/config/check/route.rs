@@ -12,7 +12,7 @@ use crate::config::at::At;
 use crate::config::bounds;
 use crate::config::problem::{Code, Locus};
 use crate::config::raw::RawService;
-use crate::config::raw_route::{RawAnswer, RawHost, RawMirror, RawRedirect, RawRoute};
+use crate::config::raw_route::{RawAnswer, RawHost, RawMirror, RawRoute};
 use crate::config::text_or::TextOr;
 use crate::l7::snapshot::{Action, Destination, Mirror, Retry, Route, VirtualHost};
 
@@ -20,6 +20,8 @@ use crate::l7::snapshot::{Action, Destination, Mirror, Retry, Route, VirtualHost
 const MAX_NAME: usize = 255;
 /// Longest body of a direct answer, bytes.
 const MAX_BODY: usize = 65_536;
+
+pub(super) const TO_NOBODY: &str = "this route sends its requests to nobody";
 
 /// Where names stand that must not stand twice.
 type Seen = BTreeMap<String, Range<usize>>;
@@ -128,6 +130,7 @@ impl Checker<'_> {
                 name: name.unwrap_or_else(|| (number + 1).to_string()),
                 matches: self.matches(raw, speaks),
                 action: self.action(raw, service, speaks),
+                rewrite: self.rewrite(raw, speaks),
                 timeout: self.time(raw.timeout.as_ref(), bounds::L7_REQUEST),
                 retry,
                 request_headers: self.edits(raw.request_headers.as_ref()),
@@ -188,7 +191,7 @@ impl Checker<'_> {
                     all
                 }
             }),
-            (None, Some(redirect), _) => self.redirect(&redirect.value),
+            (None, Some(redirect), _) => self.redirect(redirect, raw),
             (None, None, Some(answer)) => self.direct(&answer.value),
             (None, None, None) => Action::default(),
         }
@@ -196,7 +199,7 @@ impl Checker<'_> {
 
     fn mirror(&mut self, raw: &At<RawMirror>, route: &RawRoute, service: &str) -> Mirror {
         if route.redirect.is_some() || route.answer.is_some() {
-            self.no_effect("mirror", raw.span.clone(), "this route sends its requests to nobody");
+            self.no_effect("mirror", raw.span.clone(), TO_NOBODY);
         }
         let name = &raw.value.to;
         self.destination_at(service, &name.value, &name.span);
@@ -208,23 +211,6 @@ impl Checker<'_> {
     fn destination_at(&mut self, service: &str, destination: &str, span: &Range<usize>) {
         let locus = Locus::Destination(service.to_owned(), destination.to_owned());
         self.out.spans.entry(locus).or_insert_with(|| span.clone());
-    }
-
-    fn redirect(&mut self, raw: &RawRedirect) -> Action {
-        let status = raw.status.as_ref().and_then(|at| u16::try_from(at.value).ok()).unwrap_or(302);
-        if let Some(at) = raw.status.as_ref().filter(|_| !matches!(status, 301..=303 | 307 | 308)) {
-            let message = format!("{status} is not a status of a redirect");
-            let hint = "give 301, 302, 303, 307 or 308";
-            self.report.error(Code::OutOfRange, message, hint, self.source.place(at.span.clone(), ""));
-        }
-        let location = self.header_value(&raw.location.value, &raw.location.span).unwrap_or_default();
-        if location.is_empty() || location.contains(' ') {
-            let message = "`location` is not a URL or a path";
-            let hint = "write it as in https://example.com/new or /new";
-            let place = self.source.place(raw.location.span.clone(), "");
-            self.report.error(Code::BadValue, message, hint, place);
-        }
-        Action::Redirect { status, location }
     }
 
     fn direct(&mut self, raw: &RawAnswer) -> Action {

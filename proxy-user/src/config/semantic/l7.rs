@@ -41,7 +41,8 @@ fn taken<'a>(l7: &'a L7, host: &VirtualHost, route: &Route) -> Vec<&'a str> {
     let matches = &route.matches;
     let there = |wanted: &Option<TextMatch>| wanted.as_ref().is_some_and(|text| *text != TextMatch::Absent);
     // What no codec but HTTP has, and what HTTP does not have. Methods are of both.
-    let http = there(&matches.path) || !host.hosts.iter().any(|name| name == "*");
+    let asked = matches.query.iter().any(|wanted| wanted.value != TextMatch::Absent);
+    let http = there(&matches.path) || asked || !host.hosts.iter().any(|name| name == "*");
     let rpc = there(&matches.service);
     let of = |name: &&str| codec::by_name(name).filter(|codec| codec.pool() != PoolMode::OneToOne);
     let all: Vec<_> = l7.codecs().filter(|name| of(name).is_some()).collect();

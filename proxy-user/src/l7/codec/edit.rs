@@ -41,6 +41,33 @@ pub struct ClientNote<'a> {
     pub trusted: bool,
 }
 
+/// Another path of a request; its query stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathEdit<'a> {
+    /// As sent.
+    #[default]
+    Keep,
+    /// This instead of so many bytes in front, which end where a segment does; `/` if nothing is left.
+    Front(usize, &'a [u8]),
+    /// This.
+    Whole(&'a [u8]),
+}
+
+impl<'a> PathEdit<'a> {
+    /// The two parts that `path` then has.
+    #[must_use]
+    pub fn parts(self, path: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        match self {
+            Self::Keep => (path, b""),
+            Self::Front(len, with) => match path.get(len..).unwrap_or_default() {
+                [] if with.is_empty() => (b"/", b""),
+                rest => (with, rest),
+            },
+            Self::Whole(with) => (with, b""),
+        }
+    }
+}
+
 /// What to change in a head. The default changes what the protocol itself demands of a proxy, no more.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Edits<'a> {
@@ -50,8 +77,8 @@ pub struct Edits<'a> {
     pub headers: &'a [HeaderEdit<'a>],
     /// Another host (HTTP).
     pub host: Option<&'a [u8]>,
-    /// Another path with query (HTTP).
-    pub path: Option<&'a [u8]>,
+    /// Another path (HTTP).
+    pub path: PathEdit<'a>,
     /// Who the client is.
     pub client: Option<ClientNote<'a>>,
     /// Of a response: what its request noted. A codec may need it to speak the client's version.

@@ -28,7 +28,7 @@ mod session;
 pub mod tcp;
 
 pub use body::{Body, Chunks, Progress};
-pub use edit::{ClientNote, Edits, Forwarded, HeaderEdit, NoteStyle};
+pub use edit::{ClientNote, Edits, Forwarded, HeaderEdit, NoteStyle, PathEdit};
 pub use head::{Asked, Head, IdPlace, Keys, Kind, Span, Status, Timeout};
 pub use reply::{Fault, LocalReason, Refusal, Reply, ReplyEnd};
 pub use session::{Limits, Session, Side};

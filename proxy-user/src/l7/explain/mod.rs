@@ -9,12 +9,13 @@ mod tests;
 mod words;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 
 use self::ask::{Asked, Detected};
 pub use self::routes::routes;
-use super::codec::{Codec, LocalReason, Refusal, Reply};
+use super::codec::{Codec, Edits, LocalReason, Refusal, Reply};
 use super::route::access::AccessList;
-use super::route::{Asking, Ranges, VirtualHosts, why_not};
+use super::route::{Asking, Does, Ranges, Taken, VirtualHosts, why_not};
 use super::snapshot::{Access, Action, Destination, Route, Service, Snapshot, VirtualHost};
 use super::stats::Stats;
 use crate::control::types::{
@@ -127,8 +128,8 @@ pub fn explain(
         return Ok(answer);
     }
     let found = if hosts.is_empty() { Ok(None) } else { route(&mut answer, hosts, &asking).map(Some) };
-    let route = match found {
-        Ok(route) => route,
+    let (route, taken) = match found {
+        Ok(found) => found.unzip(),
         Err(why) => {
             refuse(&mut answer, codec, &Refusal::fatal(LocalReason::NoRoute, why));
             return Ok(answer);
@@ -137,9 +138,19 @@ pub fn explain(
     answer.action =
         Some(route.map_or_else(|| words::to_itself(service), |route| words::action(service, route)));
     match route.map(|route| &route.action) {
-        Some(Action::Redirect { status, location }) => {
-            (answer.outcome, answer.text) =
-                ("redirect".into(), format!("weir answers {status} and sends the client to {location}."));
+        Some(Action::Redirect { status, .. }) => {
+            let mut room = Vec::new();
+            match taken.and_then(|taken| location(&taken, &asking, &mut room)) {
+                Some(location) => {
+                    answer.outcome = "redirect".into();
+                    answer.text = format!("weir answers {status} and sends the client to {location}.");
+                }
+                None => {
+                    let why = "it names no host that it could keep";
+                    refuse(&mut answer, codec, &Refusal::fatal(LocalReason::BadRequest, why));
+                }
+            }
+            return Ok(answer);
         }
         Some(Action::Direct { status, .. }) => {
             (answer.outcome, answer.text) = ("direct".into(), format!("weir answers {status} itself."));
@@ -152,7 +163,34 @@ pub fn explain(
             forward(&mut answer, codec, snapshot, stats, workers, &itself);
         }
     }
+    if answer.outcome == "forward"
+        && let Some(sent) = taken.and_then(|taken| rewritten(&taken, &asking))
+    {
+        answer.text.push_str(&sent);
+    }
     Ok(answer)
+}
+
+/// Where the client is sent.
+fn location(taken: &Taken, asking: &Asking<'_>, room: &mut Vec<u8>) -> Option<String> {
+    match &taken.does {
+        Does::Redirect(_, elsewhere) => {
+            elsewhere.location(asking, room).map(|location| String::from_utf8_lossy(location).into_owned())
+        }
+        Does::Forward(_) | Does::Direct(..) => None,
+    }
+}
+
+/// Which path and host the backend gets, if they are others than the client's.
+fn rewritten(taken: &Taken, asking: &Asking<'_>) -> Option<String> {
+    let rewriting = taken.rewriting.as_ref()?;
+    let edits = Edits { path: rewriting.path(), host: rewriting.host(), ..Edits::default() };
+    let mut out = Vec::new();
+    asking.codec.forward(asking.message, asking.head, &edits, &mut out).ok()?;
+    let head = String::from_utf8_lossy(&out);
+    let mut lines = head.split("\r\n");
+    let (start, host) = (lines.next()?.strip_suffix(" HTTP/1.1")?, lines.next()?.strip_prefix("Host: ")?);
+    Some(format!(" It gets `{start}` with host `{host}`."))
 }
 
 /// Whom nothing is known of: a list has it that has everyone.
@@ -214,12 +252,12 @@ fn admit(answer: &mut L7Answer, service: &Service, list: &Access, asking: &Askin
     allowed
 }
 
-/// The route of a request, with those before it; why there is none.
+/// The route of a request, as it is written and as it is taken, with those before it; why there is none.
 fn route<'a>(
     answer: &mut L7Answer,
     hosts: &'a [VirtualHost],
     asking: &Asking<'_>,
-) -> Result<&'a Route, &'static str> {
+) -> Result<(&'a Route, Rc<Taken>), &'static str> {
     let compiled = VirtualHosts::compile(hosts);
     let place = compiled.chosen(asking).ok_or("no virtual host has the host")?;
     let host = hosts.get(place).ok_or("no virtual host has the host")?;
@@ -242,11 +280,13 @@ fn route<'a>(
         });
         answer.routes.push(L7ExplainRoute { name: format!("{}/{}", host.name, route.name), taken, why });
         if taken {
-            return Ok(route);
+            return compiled.route(asking).map(|taken| (route, Rc::clone(taken))).ok_or(NO_MATCH);
         }
     }
-    Err("no route of the virtual host matches")
+    Err(NO_MATCH)
 }
+
+const NO_MATCH: &str = "no route of the virtual host matches";
 
 fn forward(
     answer: &mut L7Answer,

@@ -1,8 +1,8 @@
 use super::*;
 use crate::control::types::{L7Header, L7Request};
 use crate::l7::snapshot::{
-    AccessRule, ClientAddress, Endpoint, EndpointState, HeaderMatch, Limits, Matches, Routes, Rules,
-    TextMatch, Timeouts,
+    AccessRule, ClientAddress, Endpoint, EndpointState, HeaderMatch, Limits, Location, Matches, PathChange,
+    Rewrite, Routes, Rules, Scheme, TextMatch, Timeouts, Url,
 };
 use crate::l7::stats::{EndpointStats, ServiceStats};
 
@@ -154,6 +154,25 @@ fn every_action_and_every_way_to_none() {
     assert_eq!(of("http://shop.example/none").0, "no_route");
     let other = L7Query { service: Some("web".into()), ..http("http://other.example/") };
     assert_eq!(ask(&other).text, "weir answers 404 itself: no virtual host has the host.");
+}
+
+#[test]
+fn what_the_endpoint_or_the_client_gets_instead_is_told() {
+    let mut snapshot = snapshot();
+    let routes = &mut snapshot.routes.services.get_mut("web").unwrap()[0].routes;
+    let prefix = |with: &str| Some(PathChange::Prefix(with.into()));
+    routes[1].rewrite = Rewrite { path: prefix("/v2"), host: Some("in.example".into()) };
+    let url = Url { scheme: Some(Scheme::Https), ..Url::default() };
+    routes[2].action = Action::Redirect { status: 308, location: Location::Url(url) };
+    let ask = |url: &str| explain(&snapshot, &Stats::default(), 2, &http(url)).unwrap();
+    let answer = ask("http://shop.example:80/split/x?q=1");
+    assert!(answer.text.ends_with(" It gets `GET /v2/x?q=1` with host `in.example`."), "{}", answer.text);
+    let action = answer.action.unwrap().action;
+    assert!(action.ends_with(", the path's prefix becomes /v2, host in.example"), "{action}");
+    let answer = ask("http://shop.example:80/old?a");
+    assert_eq!(answer.text, "weir answers 308 and sends the client to https://shop.example/old?a.");
+    assert_eq!(answer.action.unwrap().action, "redirect 308 to the same URL, scheme https");
+    assert!(!ask("http://shop.example/in").text.contains("It gets"));
 }
 
 #[test]

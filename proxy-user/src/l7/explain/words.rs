@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::control::types::L7Action;
 use crate::l7::snapshot::{
-    Access, Action, Balance, Destination, HashBy, HeaderChange, Retry, Route, Service,
+    Access, Action, Balance, Destination, HashBy, HeaderChange, Location, PathChange, Retry, Route, Service,
+    Url,
 };
 
 /// What becomes of a route's requests.
@@ -14,9 +15,16 @@ pub(super) fn action(service: &Service, route: &Route) -> L7Action {
     let mut action = match &route.action {
         Action::Forward(to) if to.is_empty() => "forward to the service itself".to_owned(),
         Action::Forward(to) => format!("forward to {}", shares(to)),
-        Action::Redirect { status, location } => format!("redirect {status} to {location}"),
+        Action::Redirect { status, location: Location::Fixed(location) } => {
+            format!("redirect {status} to {location}")
+        }
+        Action::Redirect { status, location: Location::Url(url) } => {
+            format!("redirect {status} to the same URL{}", other_url(url))
+        }
         Action::Direct { status, body } => format!("direct {status}, {} bytes", body.len()),
     };
+    action.push_str(&other_path(route.rewrite.path.as_ref()));
+    action.push_str(&route.rewrite.host.as_ref().map(|host| format!(", host {host}")).unwrap_or_default());
     if let Some(mirror) = &route.mirror {
         action.push_str(&format!(", copies of {}% to {}", mirror.percent, mirror.service));
     }
@@ -29,6 +37,24 @@ pub(super) fn action(service: &Service, route: &Route) -> L7Action {
         request_headers: changes(&route.request_headers),
         response_headers: changes(&route.response_headers),
         ..of_service(service, route.timeout, &route.retry)
+    }
+}
+
+fn other_url(url: &Url) -> String {
+    let mut words = String::new();
+    words.extend(url.scheme.map(|scheme| format!(", scheme {}", scheme.name())));
+    words.extend(url.host.as_ref().map(|host| format!(", host {host}")));
+    words.extend(url.port.map(|port| format!(", port {port}")));
+    words.push_str(&other_path(url.path.as_ref()));
+    words
+}
+
+fn other_path(change: Option<&PathChange>) -> String {
+    match change {
+        None => String::new(),
+        Some(PathChange::Whole(path)) => format!(", path {path}"),
+        Some(PathChange::Prefix(path)) if path.is_empty() => ", without the path's prefix".to_owned(),
+        Some(PathChange::Prefix(path)) => format!(", the path's prefix becomes {path}"),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::query::Value;
 use super::ranges::Ranges;
 use crate::l7::codec::{Codec, Head};
-use crate::l7::snapshot::{HeaderMatch, Matches, TextMatch};
+use crate::l7::snapshot::{HeaderMatch, Matches, QueryMatch, TextMatch};
 
 /// A request as routes see it.
 #[derive(Clone, Copy)]
@@ -44,8 +45,24 @@ pub(super) fn hold(matches: &Matches, sources: &Ranges, asking: &Asking<'_>) -> 
     matches.service.as_ref().is_none_or(|wanted| text(wanted, of(&keys.service)))
         && (matches.methods.is_empty() || matches.methods.iter().any(|wanted| wanted.as_bytes() == method))
         && matches.path.as_ref().is_none_or(|wanted| path(wanted, of(&keys.path), keys.path_is_odd))
+        && matches.query.iter().all(|wanted| query(wanted, parameter(wanted, asking)))
         && matches.headers.iter().all(|wanted| header(wanted, asking))
         && (matches.sources.is_empty() || sources.has(asking.peer))
+}
+
+/// The parameter that is looked at.
+pub(super) fn parameter<'a>(wanted: &QueryMatch, asking: &'a Asking<'_>) -> Option<Value<'a>> {
+    Value::first(asking.head.keys.query.of(asking.message), &wanted.name)
+}
+
+/// Whether it is as wanted.
+pub(super) fn query(wanted: &QueryMatch, found: Option<Value<'_>>) -> bool {
+    match &wanted.value {
+        TextMatch::Exact(text) => found.is_some_and(|value| value.is(text)),
+        TextMatch::Prefix(text) => found.is_some_and(|value| value.starts_with(text)),
+        TextMatch::Present => found.is_some(),
+        TextMatch::Absent => found.is_none(),
+    }
 }
 
 /// Whether the headers of a name are as wanted: one of them, or all of them as one list (RFC 9110, 5.3). Nobody gets around

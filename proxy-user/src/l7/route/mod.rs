@@ -3,8 +3,10 @@
 
 pub mod access;
 mod matches;
+mod query;
 mod ranges;
 mod table;
+mod target;
 #[cfg(test)]
 mod tests;
 mod why;
@@ -13,4 +15,5 @@ pub use matches::Asking;
 pub use ranges::Ranges;
 pub(in crate::l7) use table::with_edits;
 pub use table::{Does, RouteCounters, Taken, Target, VirtualHosts, full_name};
+pub use target::{Elsewhere, OtherUrl, Rewriting};
 pub use why::{conditions, why_not};

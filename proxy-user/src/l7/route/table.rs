@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::matches::{self, Asking};
 use super::ranges::Ranges;
+use super::target::{Elsewhere, Rewriting};
 use crate::l7::codec::HeaderEdit;
 use crate::l7::snapshot::{Action, HeaderChange, Matches, Mirror, Retry, Route, VirtualHost};
 use crate::l7::stats::Tally;
@@ -26,6 +27,8 @@ struct Compiled {
     matches: Matches,
     /// [`Matches::sources`], for look-ups.
     sources: Ranges,
+    /// [`Route::looks_at_path`].
+    looks_at_path: bool,
     taken: Rc<Taken>,
 }
 
@@ -36,6 +39,8 @@ pub struct Taken {
     pub name: String,
     /// What becomes of the request.
     pub does: Does,
+    /// What the upstream gets instead of path and host; none: what the client has sent.
+    pub rewriting: Option<Rewriting>,
     /// For the whole request; none: the service's.
     pub timeout: Option<Duration>,
     /// What is tried again.
@@ -67,7 +72,7 @@ pub enum Does {
     /// It goes to one of these.
     Forward(Turns),
     /// `Location` with a status.
-    Redirect(u16, String),
+    Redirect(u16, Elsewhere),
     /// A status with a body.
     Direct(u16, String),
 }
@@ -133,12 +138,13 @@ impl Taken {
                 let to: Vec<_> = to.iter().map(|to| (to.service.clone(), u64::from(to.weight))).collect();
                 Does::Forward(Turns::new(&to))
             }
-            Action::Redirect { status, location } => Does::Redirect(*status, location.clone()),
+            Action::Redirect { status, location } => Does::Redirect(*status, Elsewhere::of(route, location)),
             Action::Direct { status, body } => Does::Direct(*status, body.clone()),
         };
         Self {
             name,
             does,
+            rewriting: Rewriting::of(route),
             timeout: route.timeout,
             retry: route.retry.clone(),
             request_headers: route.request_headers.clone(),
@@ -225,7 +231,8 @@ impl VirtualHosts {
                     taken.counters = Rc::clone(counters);
                 }
                 let sources = Ranges::of(&route.matches.sources);
-                Compiled { matches: route.matches.clone(), sources, taken: Rc::new(taken) }
+                let looks_at_path = route.looks_at_path();
+                Compiled { matches: route.matches.clone(), sources, looks_at_path, taken: Rc::new(taken) }
             });
             table.hosts.push(routes.collect());
         }
@@ -252,10 +259,7 @@ impl VirtualHosts {
     #[must_use]
     pub fn ambiguous(&self, host: usize, asking: &Asking<'_>) -> bool {
         asking.head.keys.path_is_odd
-            && self
-                .hosts
-                .get(host)
-                .is_some_and(|routes| routes.iter().any(|route| route.matches.looks_at_path()))
+            && self.hosts.get(host).is_some_and(|routes| routes.iter().any(|route| route.looks_at_path))
     }
 
     /// The place of the virtual host that has a request's host; `None`: none has it.

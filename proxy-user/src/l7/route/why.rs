@@ -1,6 +1,7 @@
 //! Why a route does not have a request, in words. [`matches::hold`](super::matches) decides; this says the same.
 
-use super::matches::{Asking, header, path, text};
+use super::matches::{Asking, header, parameter, path, query, text};
+use super::query::Value;
 use super::ranges::Ranges;
 use crate::l7::snapshot::{Matches, TextMatch};
 
@@ -19,6 +20,11 @@ pub fn why_not(matches: &Matches, asking: &Asking<'_>) -> Option<String> {
     }
     if let Some(wanted) = matches.path.as_ref().filter(|wanted| !path(wanted, found_path, keys.path_is_odd)) {
         return Some(unmet("the path", wanted, found_path));
+    }
+    let asked = matches.query.iter().map(|wanted| (wanted, parameter(wanted, asking)));
+    if let Some((wanted, found)) = asked.into_iter().find(|(wanted, found)| !query(wanted, *found)) {
+        let found = found.map(Value::text);
+        return Some(unmet(&format!("the query's {}", wanted.name), &wanted.value, found.as_deref()));
     }
     if let Some(wanted) = matches.headers.iter().find(|wanted| !header(wanted, asking)) {
         let mut found: Vec<Vec<u8>> = Vec::new();
@@ -45,6 +51,7 @@ pub fn conditions(matches: &Matches) -> Vec<String> {
         words.push(format!("method {}", matches.methods.join(" or ")));
     }
     words.extend(matches.path.as_ref().map(|wanted| format!("path {}", wish(wanted))));
+    words.extend(matches.query.iter().map(|one| format!("query's {} {}", one.name, wish(&one.value))));
     words.extend(
         matches.headers.iter().map(|header| format!("header {} {}", header.name, wish(&header.value))),
     );
@@ -86,7 +93,7 @@ mod tests {
     use super::super::matches::hold;
     use super::*;
     use crate::l7::codec::{Codec as _, Decoded, Limits, Session, Side, http1::Http1};
-    use crate::l7::snapshot::HeaderMatch;
+    use crate::l7::snapshot::{HeaderMatch, QueryMatch};
 
     fn texts() -> Vec<Option<TextMatch>> {
         let exact = |text: &str| Some(TextMatch::Exact(text.into()));
@@ -127,6 +134,7 @@ mod tests {
                                 service: None,
                                 methods,
                                 path: path.clone(),
+                                query: Vec::new(),
                                 headers: headers.collect(),
                                 sources: source.iter().map(|net| net.parse().unwrap()).collect(),
                             };
@@ -143,5 +151,30 @@ mod tests {
             }
         }
         assert!(held > 100);
+    }
+
+    #[test]
+    fn why_not_says_the_same_of_queries() {
+        let mut held = 0;
+        for query in ["", "?", "?lane", "?lane=b", "?lane=%62&lane=c", "?lane=c&lane=b", "?lanes=b&x=lane"] {
+            let request = format!("GET /{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+            let mut session = Session::new(Side::Client, Limits::default());
+            let Ok(Decoded::Head(head)) = Http1.decode(&mut session, request.as_bytes()) else { panic!() };
+            let peer = "10.1.2.3".parse().unwrap();
+            let asking = Asking { codec: &Http1, head: &head, message: request.as_bytes(), peer };
+            for value in texts().into_iter().flatten() {
+                let query = vec![QueryMatch { name: "lane".into(), value }];
+                let matches = Matches { query, ..Matches::default() };
+                let why = why_not(&matches, &asking);
+                assert_eq!(
+                    why.is_none(),
+                    hold(&matches, &Ranges::default(), &asking),
+                    "{request} {matches:?}"
+                );
+                held += usize::from(why.is_none());
+            }
+        }
+        // Each has either "present" or "absent"; "b" is the exact value and the prefix of two.
+        assert_eq!(held, 7 + 2 * 2);
     }
 }

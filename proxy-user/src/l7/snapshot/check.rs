@@ -1,7 +1,9 @@
 //! What of a snapshot no worker would serve by.
 
-use super::{Action, ClientAddress, HeaderChange, Route, Service, Snapshot};
-use crate::l7::codec;
+use super::{
+    Action, ClientAddress, HeaderChange, Location, PathChange, Route, Service, Snapshot, TextMatch, Url,
+};
+use crate::l7::codec::{self, http1};
 
 /// The first fault, with its place.
 pub(super) fn check(snapshot: &Snapshot) -> Result<(), String> {
@@ -66,6 +68,7 @@ fn check_route(route: &Route) -> Result<(), String> {
     if let Some(status) = route.retry.statuses.iter().find(|status| !(400..=599).contains(*status)) {
         return Err(format!("status {status} is no failure: those tried again are 400 to 599"));
     }
+    target(route)?;
     match &route.action {
         Action::Redirect { status, .. } if !matches!(status, 301 | 302 | 303 | 307 | 308) => {
             return Err(format!("status {status} is no redirect: 301, 302, 303, 307 or 308"));
@@ -81,6 +84,34 @@ fn check_route(route: &Route) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// Another target must be one, whatever of the request's own is kept beside it.
+fn target(route: &Route) -> Result<(), String> {
+    let mut host = route.rewrite.host.as_ref();
+    if let Action::Redirect { location: Location::Url(url), .. } = &route.action {
+        if *url == Url::default() {
+            return Err("a redirect that changes nothing".to_owned());
+        }
+        host = host.or(url.host.as_ref());
+    }
+    if let Some(host) = host.filter(|host| !http1::is_host(host.as_bytes())) {
+        return Err(format!("{host:?} is no host (RFC 9110, 7.2)"));
+    }
+    for change in route.rewrite.path.iter().chain(route.path_change()) {
+        let (PathChange::Prefix(path) | PathChange::Whole(path)) = change;
+        let prefix = matches!(change, PathChange::Prefix(_));
+        if prefix && !matches!(route.matches.path, Some(TextMatch::Prefix(_))) {
+            return Err(format!("no prefix is matched that {path:?} could take the place of"));
+        }
+        let plain = path.starts_with('/')
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
+            && !http1::path_is_odd(path);
+        if !(plain || prefix && path.is_empty()) {
+            return Err(format!("{path:?} is not a path alone, or can be read as another"));
+        }
+    }
+    Ok(())
 }
 
 /// A header that may be edited: a token (RFC 9110, 5.6.2) that neither frames the message nor rules the connection.
@@ -112,7 +143,7 @@ pub const FRAMING: [&str; 11] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mirror, Rules, VirtualHost};
+    use super::super::{Mirror, Rewrite, Rules, VirtualHost};
     use super::*;
 
     fn service(codec: &str, client_address: ClientAddress) -> Service {
@@ -169,6 +200,18 @@ mod tests {
             Route { action: Action::Redirect { status: 200, location: "/".into() }, ..Route::default() },
             Route { mirror: Some(Mirror { service: "a".into(), percent: 101 }), ..Route::default() },
         ];
+        let to = |path| Rewrite { path: Some(path), host: None };
+        let prefix = |path: &str| to(PathChange::Prefix(path.into()));
+        let whole = |path: &str| to(PathChange::Whole(path.into()));
+        let host = Rewrite { host: Some("a b".into()), path: None };
+        for rewrite in [prefix("/a"), whole("a"), whole(""), whole("//a"), whole("/a?b"), whole("/ "), host] {
+            faulty.push(Route { rewrite, ..Route::default() });
+        }
+        let url = |url| Action::Redirect { status: 301, location: Location::Url(url) };
+        let host = Some("a\r\nb: c".to_owned());
+        for url in [url(Url::default()), url(Url { host, ..Url::default() })] {
+            faulty.push(Route { action: url, ..Route::default() });
+        }
         let mut retry = Route::default();
         retry.retry.statuses = vec![503, 200];
         faulty.push(retry);

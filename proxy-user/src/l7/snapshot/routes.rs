@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::target::{Location, PathChange, Rewrite};
+
 /// Routes of services. A service without any sends all to its own endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,6 +38,8 @@ pub struct Route {
     pub matches: Matches,
     /// What becomes of them.
     pub action: Action,
+    /// What the upstream gets instead of path and host.
+    pub rewrite: Rewrite,
     /// For the whole request; none: the service's.
     pub timeout: Option<Duration>,
     /// What is tried again.
@@ -74,8 +78,10 @@ pub struct Matches {
     /// Methods, of RPC or HTTP; empty: any.
     pub methods: Vec<String>,
     /// Path. A request whose path could be read as another (dot segments, `//`, encoded slashes or letters) has no route in a
-    /// virtual host where some route has an `Exact` path or a `Prefix` other than `/`.
+    /// virtual host where some route has an `Exact` path or a `Prefix` other than `/`, or replaces the prefix.
     pub path: Option<TextMatch>,
+    /// Parameters of the query.
+    pub query: Vec<QueryMatch>,
     /// Headers.
     pub headers: Vec<HeaderMatch>,
     /// The peer's address is in one of these; empty: any.
@@ -91,6 +97,22 @@ impl Route {
         };
         let copies = self.mirror.iter().map(|mirror| mirror.service.as_str());
         to.iter().map(|to| to.service.as_str()).chain(copies)
+    }
+
+    /// The other path that it makes of the request's, for whomever.
+    #[must_use]
+    pub fn path_change(&self) -> Option<&PathChange> {
+        match &self.action {
+            Action::Forward(_) => self.rewrite.path.as_ref(),
+            Action::Redirect { location: Location::Url(url), .. } => url.path.as_ref(),
+            Action::Redirect { .. } | Action::Direct { .. } => None,
+        }
+    }
+
+    /// Whether it depends on how a request's path is read: it is told apart by it, or another is made of it.
+    #[must_use]
+    pub fn looks_at_path(&self) -> bool {
+        self.matches.looks_at_path() || matches!(self.path_change(), Some(PathChange::Prefix(_)))
     }
 }
 
@@ -120,6 +142,15 @@ pub enum TextMatch {
     Absent,
 }
 
+/// A parameter of a query, as forms write them: decoded, and the first of the name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryMatch {
+    /// Its name, decoded.
+    pub name: String,
+    /// Its value, decoded.
+    pub value: TextMatch,
+}
+
 /// A header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderMatch {
@@ -141,7 +172,7 @@ pub enum Action {
         /// 301, 302, 303, 307 or 308.
         status: u16,
         /// `Location`.
-        location: String,
+        location: Location,
     },
     /// It is answered here.
     Direct {

@@ -12,7 +12,7 @@ use super::services::Service;
 use super::slab::Key;
 use super::timers::NEVER;
 use crate::l7::codec::{
-    Body, ClientNote, Codec, Decoded, Edits, Head, LocalReason, NoteStyle, PoolMode, Refusal, Reply, Timeout,
+    Body, ClientNote, Decoded, Edits, Head, LocalReason, NoteStyle, PoolMode, Refusal, Reply, Timeout,
 };
 use crate::l7::pool::Draw;
 use crate::l7::route::{Asking, Does, Taken, Target};
@@ -119,12 +119,21 @@ impl Engine {
         let route = &decision.taken.name;
         match &decision.taken.does {
             Does::Forward(_) => {}
-            Does::Redirect(status, location) => {
-                let headers: [(&[u8], &[u8]); 1] = [(b"location", location.as_bytes())];
-                let reply =
-                    Reply { status: *status, reason: None, headers: &headers, body: b"", close: false };
-                decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                return self.answer_directly(key, codec, head, reply, log.as_deref(), route);
+            Does::Redirect(status, elsewhere) => {
+                let mut room = Vec::new();
+                self.buffers.lend(&mut room);
+                let step = if let Some(location) = elsewhere.location(&asking, &mut room) {
+                    let headers: [(&[u8], &[u8]); 1] = [(b"location", location)];
+                    let reply =
+                        Reply { status: *status, reason: None, headers: &headers, body: b"", close: false };
+                    decision.taken.counters.answers.note(Outcome::new(*status, 0));
+                    self.answer_directly(key, codec, head, reply, log.as_deref(), route)
+                } else {
+                    let reason = ends_on_route(&decision.taken, LocalReason::BadRequest);
+                    self.answer_head(key, codec, head, reason, log.as_deref(), route)
+                };
+                self.buffers.take_back(&mut room);
+                return step;
             }
             Does::Direct(status, body) => {
                 let reply = Reply {
@@ -144,9 +153,10 @@ impl Engine {
         };
         let mut held = Vec::new();
         self.buffers.lend(&mut held);
-        let forwarded = match self.forward_request(key, codec, head, bytes, &decision.taken, &mut held) {
+        let forwarded = match self.forward_request(key, &asking, &decision.taken, &mut held) {
             Ok(forwarded) => forwarded,
             Err(refusal) => {
+                self.buffers.take_back(&mut held);
                 decision.taken.counters.answers.note(Outcome::new(refusal.status, 0));
                 return self.refuse_request(key, codec, &refusal, head.len, log.as_deref());
             }
@@ -198,19 +208,25 @@ impl Engine {
     fn forward_request(
         &mut self,
         key: Key,
-        codec: &'static dyn Codec,
-        head: &Head,
-        bytes: &[u8],
+        asking: &Asking<'_>,
         taken: &Taken,
         out: &mut Vec<u8>,
     ) -> Result<usize, Refusal> {
         let lost = Refusal::fatal(LocalReason::Internal, "the connection is gone");
         let client = self.clients.get(key).ok_or(lost)?;
         let service = self.directory.all.get(client.service).ok_or(lost)?;
-        let note = client_note(service, client.peer.ip());
+        let mut edits = Edits { client: client_note(service, client.peer.ip()), ..Edits::default() };
+        if let Some(rewriting) = &taken.rewriting {
+            if rewriting.head_len(asking) > service.bounds.codec.head {
+                let asked = Some(asking.head.asked);
+                let refusal = Refusal::fatal(LocalReason::TooLarge, "a target that its route makes too long");
+                return Err(Refusal { asked, ..refusal.with_status(414) });
+            }
+            (edits.path, edits.host) = (rewriting.path(), rewriting.host());
+        }
         crate::l7::route::with_edits(&taken.request_headers, |headers| {
-            let edits = Edits { headers, client: note, ..Edits::default() };
-            codec.forward(bytes, head, &edits, out).map(|forwarded| forwarded.used)
+            let edits = Edits { headers, ..edits };
+            asking.codec.forward(asking.message, asking.head, &edits, out).map(|forwarded| forwarded.used)
         })
     }
 

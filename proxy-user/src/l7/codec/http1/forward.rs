@@ -1,6 +1,6 @@
 //! A head as it leaves: fields of this connection taken out (RFC 9110, 7.6.1), the route's edits put in.
 
-use super::super::{Body, Edits, Forwarded, Head, HeaderEdit, Kind, LocalReason, Refusal};
+use super::super::{Body, Edits, Forwarded, Head, HeaderEdit, Kind, LocalReason, PathEdit, Refusal};
 use super::fields::is;
 use super::lines::{Line, Lines, list, same};
 use super::note;
@@ -28,20 +28,16 @@ fn request(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) ->
     out.reserve(head.len + 128);
     out.extend_from_slice(head.keys.method.of(message));
     out.push(b' ');
-    match edits.path {
-        Some(path) => out.extend_from_slice(path),
-        None if notes.connect => out.extend_from_slice(head.keys.host.of(message)),
-        None => {
-            out.extend_from_slice(head.keys.path.of(message));
-            // An empty query is not the same as none (RFC 3986, 6.2.3).
-            if head.keys.query.start != 0 {
-                out.push(b'?');
-                out.extend_from_slice(head.keys.query.of(message));
-            }
-        }
+    let sent_host = head.keys.host.of(message);
+    // The target of a tunnel is its host, and no route's to change.
+    let host = if notes.connect { sent_host } else { edits.host.unwrap_or(sent_host) };
+    if notes.connect {
+        out.extend_from_slice(host);
+    } else {
+        put_target(message, head, edits.path, out);
     }
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    out.extend_from_slice(edits.host.unwrap_or_else(|| head.keys.host.of(message)));
+    out.extend_from_slice(host);
     out.extend_from_slice(b"\r\n");
     let named = Named(head.own != 0);
     let mut run = Run { lines: head.headers.of(message), start: 0, end: 0 };
@@ -67,6 +63,20 @@ fn request(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) ->
     note::put(message, head, edits, out);
     out.extend_from_slice(b"\r\n");
     Forwarded { used: head.len, dechunk: false, close: false }
+}
+
+/// Path and query. The asterisk of `OPTIONS` stands for the server, and is no path to change.
+#[inline]
+fn put_target(message: &[u8], head: &Head, edit: PathEdit<'_>, out: &mut Vec<u8>) {
+    let path = head.keys.path.of(message);
+    let (front, rest) = if path == b"*" { (path, &b""[..]) } else { edit.parts(path) };
+    out.extend_from_slice(front);
+    out.extend_from_slice(rest);
+    // An empty query is not the same as none (RFC 3986, 6.2.3).
+    if head.keys.query.start != 0 {
+        out.push(b'?');
+        out.extend_from_slice(head.keys.query.of(message));
+    }
 }
 
 fn response(message: &[u8], head: &Head, edits: &Edits<'_>, out: &mut Vec<u8>) -> Forwarded {

@@ -14,7 +14,7 @@ mod reply;
 mod response;
 mod target;
 
-pub use target::path_is_odd;
+pub use target::{is_host, path_is_odd};
 #[cfg(test)]
 mod tests;
 

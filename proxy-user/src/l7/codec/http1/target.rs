@@ -113,8 +113,10 @@ pub fn path_is_odd(path: &str) -> bool {
     is_odd(path.as_bytes()).unwrap_or(true)
 }
 
-/// A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port. No user, no percent signs.
-pub(super) fn is_host(host: &[u8]) -> bool {
+/// Whether this may be the value of `Host`: a name, an IPv4 address or an IPv6 address in brackets, and perhaps a port. No user,
+/// no percent signs.
+#[must_use]
+pub fn is_host(host: &[u8]) -> bool {
     let (name, port) = if let Some(rest) = host.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
         let (address, after) = rest.split_at_checked(end).unwrap_or_default();

@@ -1,7 +1,10 @@
 use super::super::{
-    Body, ClientNote, Edits, Fault, HeaderEdit, Kind, Limits, LocalReason, NoteStyle, Reply, ReplyEnd,
+    Body, ClientNote, Edits, Fault, HeaderEdit, Kind, Limits, LocalReason, NoteStyle, PathEdit, Reply,
+    ReplyEnd,
 };
 use super::*;
+
+mod replaced;
 
 fn session(side: Side) -> Session {
     Session::new(side, Limits::default())
@@ -161,12 +164,12 @@ fn a_request_leaves_with_edits() {
             HeaderEdit::Remove(b"Host"),
         ],
         host: Some(b"other"),
-        path: Some(b"/q?r"),
+        path: PathEdit::Whole(b"/q"),
         ..Edits::default()
     };
     assert_eq!(
         pass_request(text, &edits),
-        "GET /q?r HTTP/1.1\r\nHost: other\r\nContent-Length: 1\r\nX-A: n\r\nX-C: 1  X-D: 2\r\n\r\n"
+        "GET /q HTTP/1.1\r\nHost: other\r\nContent-Length: 1\r\nX-A: n\r\nX-C: 1  X-D: 2\r\n\r\n"
     );
 }
 

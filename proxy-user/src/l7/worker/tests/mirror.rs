@@ -7,10 +7,12 @@ use super::http1::{GET, ask, request, serve};
 use super::*;
 use crate::l7::snapshot::{Mirror, Route, VirtualHost};
 
-type Heard = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+pub(super) type Heard = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A server that notes what it hears, and answers as `answers` does.
-fn listening(answers: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static) -> (Backend, Heard) {
+pub(super) fn listening(
+    answers: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static,
+) -> (Backend, Heard) {
     let heard = Heard::default();
     let notes = heard.clone();
     let backend = Backend::new(move |mut stream| {

@@ -18,6 +18,7 @@ mod routes;
 mod shortage;
 mod slow;
 mod stalled;
+mod targets;
 mod tcp;
 mod tunnel_resets;
 mod tunnels;
