@@ -1,25 +1,14 @@
 use super::*;
 use crate::control::types::{L7Header, L7Request};
-use crate::l7::snapshot::{
-    AccessRule, ClientAddress, Endpoint, EndpointState, HeaderMatch, Limits, Matches, Routes, Rules,
-    TextMatch, Timeouts,
-};
+use crate::l7::snapshot::{AccessRule, Endpoint, EndpointState, HeaderMatch, Matches, Routes, TextMatch};
 use crate::l7::stats::{EndpointStats, ServiceStats};
 
 fn endpoint(addr: &str, weight: u16, state: EndpointState) -> Endpoint {
-    Endpoint { addr: addr.parse().unwrap(), weight, zone: None, labels: Default::default(), state }
+    Endpoint { weight, state, ..Endpoint::new(addr.parse().unwrap()) }
 }
 
 fn service(vip: &str, codec: &str, endpoints: &[Endpoint]) -> Service {
-    Service {
-        vip: vip.parse().unwrap(),
-        codec: codec.into(),
-        endpoints: endpoints.to_vec(),
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        client_address: ClientAddress::None,
-        rules: Rules::default(),
-    }
+    Service::new(vip.parse().unwrap(), codec, endpoints.to_vec())
 }
 
 fn route(name: &str, matches: Matches, action: Action) -> Route {
