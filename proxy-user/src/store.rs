@@ -114,7 +114,7 @@ impl Store {
 
     fn existing(path: &Path) -> Result<Self, StoreError> {
         // Else a damaged page is found when it is read, by a panic or not at all.
-        let database = Database::builder().set_check_integrity_on_open(true).open(path);
+        let database = Database::builder().set_check_integrity_on_open(true).set_cache_size(CACHE).open(path);
         let database = database.map_err(|error| open_error(path, error))?;
         let identity = recognise(path, &database)?;
         Ok(Self { database: Some(database), path: path.to_owned(), identity, refused: Refused::default() })
@@ -379,6 +379,8 @@ fn unreadable(path: &Path, detail: impl std::fmt::Display) -> StoreError {
     StoreError::Unreadable { path: path.to_owned(), detail: detail.to_string() }
 }
 
+/// Bytes of the file kept in memory at most; all of it is read at the start only.
+const CACHE: usize = 4 << 20;
 /// Raised with each change of a table or a row; older ones are read, and raised with the first change. 2: services have L7
 /// settings.
 const FORMAT: u64 = 2;

@@ -8,6 +8,7 @@ mod proto;
 mod size;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -57,9 +58,6 @@ enum Task {
         /// Where to forward
         to: std::net::SocketAddr,
     },
-    /// The worker that `bench l7` measures.
-    #[command(hide = true)]
-    L7Worker,
     /// Measure (needs root): nanoseconds per packet net of the harness and frames over a veth pair, or registry pushes.
     Bench {
         /// What to measure
@@ -85,7 +83,17 @@ enum What {
     L7,
 }
 
-fn main() -> anyhow::Result<()> {
+/// weir's own commands by which `bench l7` starts what it measures: this binary is weir then.
+const WEIRS: [&str; 2] = ["run", "l7-worker"];
+
+fn main() -> anyhow::Result<ExitCode> {
+    if std::env::args().nth(1).is_some_and(|first| WEIRS.contains(&first.as_str())) {
+        return Ok(proxy_user::cli::main());
+    }
+    task().map(|()| ExitCode::SUCCESS)
+}
+
+fn task() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
     match Arguments::parse().task {
         Task::BuildEbpf { check } => build_ebpf::run(check),
@@ -97,6 +105,5 @@ fn main() -> anyhow::Result<()> {
         Task::Bench { what: What::Registry, json, quick } => bench::registry::run(json, quick),
         Task::Bench { what: What::L7, json, quick } => bench::l7::run(json, quick),
         Task::L7Floor { listen, to } => bench::l7::floor::run(listen, to),
-        Task::L7Worker => Ok(proxy_user::l7::process::entry::run()?),
     }
 }

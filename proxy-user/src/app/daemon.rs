@@ -17,6 +17,7 @@ use super::endpoints::Laid;
 use super::handover::Offer;
 use super::interfaces::Ports;
 use super::l7::L7;
+use super::memory::Planned;
 use super::start;
 use crate::catalog::{ApiState, Refusal};
 use crate::cli::run::RunArgs;
@@ -158,6 +159,8 @@ impl Daemon {
         let mut next_sweep = Instant::now() + SWEEP;
         let mut settle_at = self.settle_at();
         let (mut detach, mut handed_over) = (false, false);
+        let mut planned = Planned::default();
+        self.spare_memory(&mut planned);
         loop {
             let wake = self.wake(next_sweep, settle_at);
             tokio::select! {
@@ -203,6 +206,7 @@ impl Daemon {
                         self.ports.verify();
                         self.verify_l7().await;
                         self.store_again();
+                        self.spare_memory(&mut planned);
                     }
                     self.times_up(settle_at).await;
                     settle_at = self.settle_at();

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -20,9 +21,9 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// waits, when it is dropped, until what was logged is written.
 pub(super) fn init(verbose: bool, quiet: bool) -> Option<Flush> {
     let level = match (verbose, quiet) {
-        (true, _) => "debug",
-        (_, true) => "warn",
-        _ => "info",
+        (true, _) => Level::DEBUG,
+        (_, true) => Level::WARN,
+        _ => Level::INFO,
     };
     let json = !io::stderr().is_terminal();
     let lines = Lines::start(Stderr, json).ok();
@@ -36,14 +37,18 @@ pub(super) fn init(verbose: bool, quiet: bool) -> Option<Flush> {
 
 /// The same for an L7 worker, which must have one thread; its standard error does not block where that can be had.
 pub(super) fn init_worker() {
-    subscribe("info", !io::stderr().is_terminal(), io::stderr);
+    subscribe(Level::INFO, !io::stderr().is_terminal(), io::stderr);
 }
 
-fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(level: &str, json: bool, out: W) {
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(out);
-    // A logger that is already there (tests) is as good.
-    let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
+fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(level: Level, json: bool, out: W) {
+    let builder = tracing_subscriber::fmt().with_writer(out);
+    // A filter of directives takes more memory than a level. A logger that is already there (tests) is as good.
+    let _ = match (EnvFilter::try_from_env("WEIR_LOG"), json) {
+        (Ok(filter), true) => builder.with_env_filter(filter).json().try_init(),
+        (Ok(filter), false) => builder.with_env_filter(filter).with_target(false).try_init(),
+        (Err(_), true) => builder.with_max_level(level).json().try_init(),
+        (Err(_), false) => builder.with_max_level(level).with_target(false).try_init(),
+    };
 }
 
 /// Where lines go.

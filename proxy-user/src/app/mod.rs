@@ -16,6 +16,7 @@ mod kept;
 mod l7;
 mod leave;
 mod log;
+mod memory;
 mod publications;
 mod request;
 mod serving;
@@ -41,6 +42,7 @@ use crate::net::netlink::Netlink;
 /// # Errors
 /// Why it does not start, or had to end. The data path stays as it is then.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
+    memory::share_heap();
     let _log = log::init(args.verbose, args.quiet);
     let loaded = args.setup.load().map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::l7::process::SUBCOMMAND;
 use crate::model::Origin;
 pub use failure::{Exit, Failure};
 pub use output::{Colour, Format, Output};
@@ -120,6 +121,11 @@ pub enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A worker needs nothing of the command line, and making that takes more memory than its work.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == SUBCOMMAND) && arguments.next().is_none() {
+        return finish(l7_worker(), &Output::new(Format::default(), false, false));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -128,7 +134,11 @@ pub fn main() -> ExitCode {
         }
     };
     let output = Output::new(cli.global.output, cli.global.quiet, cli.global.verbose);
-    match dispatch(cli, &output) {
+    finish(dispatch(cli, &output), &output)
+}
+
+fn finish(result: Result<(), Failure>, output: &Output) -> ExitCode {
+    match result {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
             output.failure(&failure);
@@ -158,11 +168,13 @@ fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Some(Command::Metrics) => daemon::metrics(global, output),
         Some(Command::Completion(args)) => completion::completion(&args, &mut Cli::command(), output),
         Some(Command::Version) => daemon::version(output),
-        Some(Command::L7Worker) => {
-            crate::app::log_as_worker();
-            crate::l7::process::entry::run().map_err(|error| Failure::Failed(error.to_string()))
-        }
+        Some(Command::L7Worker) => l7_worker(),
     }
+}
+
+fn l7_worker() -> Result<(), Failure> {
+    crate::app::log_as_worker();
+    crate::l7::process::entry::run().map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn origin_word(origin: Origin) -> &'static str {

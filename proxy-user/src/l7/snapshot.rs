@@ -134,6 +134,30 @@ pub enum ClientAddress {
     Header(String),
 }
 
+impl Service {
+    /// A service without bounds, routes or lists, with the usual times.
+    #[must_use]
+    pub fn new(vip: SocketAddr, codec: &str, endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            vip,
+            codec: codec.to_owned(),
+            endpoints,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            client_address: ClientAddress::default(),
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// A backend that takes requests, with the weight of one of which nothing is said.
+    #[must_use]
+    pub fn new(addr: SocketAddr) -> Self {
+        Self { addr, weight: 100, zone: None, labels: BTreeMap::new(), state: EndpointState::Active }
+    }
+}
+
 impl Snapshot {
     /// The service of a connection by its local address: the port's own, else that of every port.
     #[must_use]
@@ -167,15 +191,7 @@ mod tests {
     use super::*;
 
     fn service(vip: &str) -> Service {
-        Service {
-            vip: vip.parse().unwrap(),
-            codec: "tcp".into(),
-            endpoints: Vec::new(),
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            client_address: ClientAddress::None,
-            rules: Rules::default(),
-        }
+        Service::new(vip.parse().unwrap(), "tcp", Vec::new())
     }
 
     #[test]
@@ -196,11 +212,11 @@ mod tests {
         let mut web = service("10.0.0.1:80");
         web.client_address = ClientAddress::Header("x-client".into());
         web.endpoints.push(Endpoint {
-            addr: "10.0.0.2:8080".parse().unwrap(),
             weight: 7,
             zone: Some("a".into()),
             labels: BTreeMap::from([("k".into(), "v".into())]),
             state: EndpointState::Draining,
+            ..Endpoint::new("10.0.0.2:8080".parse().unwrap())
         });
         let snapshot = Snapshot {
             version: VERSION,

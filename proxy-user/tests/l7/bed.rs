@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 use proxy_user::l7::process::channel::{Channel, ChannelError};
 use proxy_user::l7::process::listeners::Pair;
 use proxy_user::l7::process::message::{FromWorker, Start, ToWorker};
-use proxy_user::l7::snapshot::{
-    ClientAddress, Endpoint, EndpointState, Limits, Route, Rules, Service, Snapshot, Timeouts, VERSION,
-    VirtualHost,
-};
+use proxy_user::l7::snapshot::{Endpoint, Route, Service, Snapshot, VERSION, VirtualHost};
 use proxy_user::l7::stats::Stats;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -72,21 +69,7 @@ impl Worker {
             std::iter::once(control.as_fd()).chain(worker._pair.descriptors()).collect();
         worker.channel().send(&ToWorker::Start(start), &descriptors).unwrap();
         drop(descriptors);
-        let mut service = Service {
-            vip: at,
-            codec: codec.to_owned(),
-            endpoints: vec![Endpoint {
-                addr: backend,
-                weight: 100,
-                zone: None,
-                labels: BTreeMap::new(),
-                state: EndpointState::Active,
-            }],
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            client_address: ClientAddress::None,
-            rules: Rules::default(),
-        };
+        let mut service = Service::new(at, codec, vec![Endpoint::new(backend)]);
         with(&mut service);
         let services = BTreeMap::from([("web".to_owned(), service)]);
         let mut snapshot = Snapshot { version: VERSION, generation: 1, services, ..Snapshot::default() };

@@ -14,6 +14,8 @@ mod dsr;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod l7;
 #[cfg(test)]
 mod l7_bed;

@@ -1,25 +1,17 @@
 use super::*;
 use crate::control::types::{L7Header, L7Request};
 use crate::l7::snapshot::{
-    AccessRule, ClientAddress, Endpoint, EndpointState, HeaderMatch, Limits, Location, Matches, PathChange,
-    Rewrite, Routes, Rules, Scheme, TextMatch, Timeouts, Url,
+    AccessRule, Endpoint, EndpointState, HeaderMatch, Location, Matches, PathChange, Rewrite, Routes, Scheme,
+    TextMatch, Url,
 };
 use crate::l7::stats::{EndpointStats, ServiceStats};
 
 fn endpoint(addr: &str, weight: u16, state: EndpointState) -> Endpoint {
-    Endpoint { addr: addr.parse().unwrap(), weight, zone: None, labels: Default::default(), state }
+    Endpoint { weight, state, ..Endpoint::new(addr.parse().unwrap()) }
 }
 
 fn service(vip: &str, codec: &str, endpoints: &[Endpoint]) -> Service {
-    Service {
-        vip: vip.parse().unwrap(),
-        codec: codec.into(),
-        endpoints: endpoints.to_vec(),
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        client_address: ClientAddress::None,
-        rules: Rules::default(),
-    }
+    Service::new(vip.parse().unwrap(), codec, endpoints.to_vec())
 }
 
 fn route(name: &str, matches: Matches, action: Action) -> Route {

@@ -26,5 +26,6 @@ mod pulse;
 mod spawn;
 pub mod workers;
 
+pub(crate) use spawn::SUBCOMMAND;
 #[cfg(test)]
 pub(crate) use spawn::reopened;

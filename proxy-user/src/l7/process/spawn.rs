@@ -14,7 +14,7 @@ use super::listeners::Pair;
 use super::message::{Start, ToWorker};
 
 /// The subcommand that makes a process a worker.
-pub(super) const SUBCOMMAND: &str = "l7-worker";
+pub(crate) const SUBCOMMAND: &str = "l7-worker";
 /// This process's binary, also after its file was replaced.
 pub(super) const OWN_BINARY: &str = "/proc/self/exe";
 

@@ -143,19 +143,11 @@ pub const FRAMING: [&str; 11] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mirror, Rewrite, Rules, VirtualHost};
+    use super::super::{Mirror, Rewrite, VirtualHost};
     use super::*;
 
     fn service(codec: &str, client_address: ClientAddress) -> Service {
-        Service {
-            vip: "10.0.0.1:80".parse().unwrap(),
-            codec: codec.into(),
-            endpoints: Vec::new(),
-            limits: super::super::Limits::default(),
-            timeouts: super::super::Timeouts::default(),
-            client_address,
-            rules: Rules::default(),
-        }
+        Service { client_address, ..Service::new("10.0.0.1:80".parse().unwrap(), codec, Vec::new()) }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The load: clients and their backend in one thread that never sleeps, so that all else of the path is the proxy's.
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -59,9 +59,14 @@ struct Socket {
 const LISTENER: u64 = u64::MAX;
 
 impl Load {
-    /// A backend, without clients.
+    /// A backend on the loopback, without clients.
     pub(super) fn new(shape: Shape) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::at(shape, Ipv4Addr::LOCALHOST)
+    }
+
+    /// A backend at an address of this host, without clients.
+    pub(super) fn at(shape: Shape, backend: Ipv4Addr) -> Result<Self> {
+        let listener = TcpListener::bind((backend, 0))?;
         listener.set_nonblocking(true)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;

@@ -16,7 +16,7 @@ mod wire;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use proxy_user::lab::{Namespace, run_in};
+use proxy_user::lab::{Namespace, Veth, run_in};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use load::{Load, Shape};
@@ -97,6 +97,8 @@ struct Memory {
     idle_bytes: f64,
     /// All of it with these and the active ones, in millions of bytes.
     total_mb: f64,
+    /// The same, but what its processes share counts once; not a number where the kernel does not tell.
+    once_mb: f64,
 }
 
 /// Measures and prints.
@@ -128,6 +130,9 @@ pub(crate) fn run(json: bool, quick: bool) -> Result<()> {
     // Where the machine's default paces (BBR), timers for each segment cost more than all that a proxy does in bulk. Reno
     // is in every kernel, and may be chosen in any namespace.
     namespace.set_sysctl("net/ipv4/tcp_congestion_control", "reno")?;
+    // For weir's daemon, which attaches to an interface.
+    let (ours, _) = Veth::pair((&namespace, weir::INTERFACE), (&namespace, "weir1"))?;
+    ours.add_address(ipnet::Ipv4Net::new(weir::BACKEND, 24)?.into())?;
     run_in(&namespace, || all(&who, &effort, json))?
 }
 
@@ -216,8 +221,8 @@ fn measure(which: Which, shape: Shape, effort: &Effort) -> Result<Figures> {
 
 /// With the active connections at half load, before and after the idle ones came.
 fn measure_memory(which: Which, shape: Shape) -> Result<Memory> {
-    let mut load = Load::new(shape)?;
-    let proxy = Proxy::start(which, shape.speech, load.backend()?)?;
+    let mut load = if which == Which::Weir { Load::at(shape, weir::BACKEND)? } else { Load::new(shape)? };
+    let proxy = Proxy::start_whole(which, shape.speech, load.backend()?)?;
     load.connect(proxy.at)?;
     let full = load.run(Duration::from_millis(500), None)?;
     let rate = count(full.done) / full.elapsed.as_secs_f64() / 2.0;
@@ -227,9 +232,12 @@ fn measure_memory(which: Which, shape: Shape) -> Result<Memory> {
     load.connect_idle(proxy.at, IDLE)?;
     load.run(Duration::from_millis(500), Some(rate))?;
     let after = proxy.resident();
+    // Of each by itself: a process that only stands by may give something back meanwhile.
+    let grown = after.iter().map(|(pid, now)| now.saturating_sub(before.get(pid).copied().unwrap_or(0)));
     Ok(Memory {
-        idle_bytes: count(after.saturating_sub(before)) / count(IDLE as u64),
-        total_mb: count(after) / 1e6,
+        once_mb: proxy.proportional().map_or(f64::NAN, |bytes| count(bytes) / 1e6),
+        idle_bytes: count(grown.sum()) / count(IDLE as u64),
+        total_mb: count(after.values().sum()) / 1e6,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The proxies: each a fresh process on one core.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -64,6 +65,18 @@ impl Proxy {
         started.with_context(|| format!("starting {}", which.label()))
     }
 
+    /// The same with all its processes, for their memory: weir's daemon too.
+    pub(super) fn start_whole(which: Which, speech: Speech, backend: SocketAddr) -> Result<Self> {
+        if which != Which::Weir {
+            return Self::start(which, speech, backend);
+        }
+        ensure!(rustix::process::geteuid().is_root(), "weir's daemon needs root");
+        pin(0)?;
+        let started = weir::start_whole(speech, backend);
+        pin(1)?;
+        started.context("starting weir's daemon")
+    }
+
     fn begin(which: Which, speech: Speech, backend: SocketAddr) -> Result<Self> {
         if which == Which::Weir {
             return weir::start(speech, backend);
@@ -106,7 +119,7 @@ impl Proxy {
         proxy
     }
 
-    fn listens(mut self) -> Result<Self> {
+    pub(super) fn listens(mut self) -> Result<Self> {
         let end = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(self.at).is_err() {
             if let Some(status) = self.child.try_wait()? {
@@ -124,9 +137,14 @@ impl Proxy {
         self.processes().into_iter().map(cpu_of).sum()
     }
 
-    /// Resident memory of all its processes, in bytes.
-    pub(super) fn resident(&self) -> u64 {
-        self.processes().into_iter().map(resident_of).sum()
+    /// Resident memory of each of its processes, in bytes.
+    pub(super) fn resident(&self) -> BTreeMap<u32, u64> {
+        self.processes().into_iter().map(|pid| (pid, resident_of(pid))).collect()
+    }
+
+    /// The same, but what processes share counts once: none where the kernel does not tell.
+    pub(super) fn proportional(&self) -> Option<u64> {
+        self.processes().into_iter().map(proportional_of).sum()
     }
 
     /// It and its children.
@@ -181,6 +199,12 @@ fn cpu_of(pid: u32) -> Duration {
 fn resident_of(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+fn proportional_of(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 fn free_port() -> Result<SocketAddr> {

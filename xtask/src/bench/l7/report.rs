@@ -36,7 +36,8 @@ impl Results {
     }
 
     fn memory_of(&self, which: Which, part: fn(&Memory) -> f64) -> Option<f64> {
-        median(self.memory.iter().filter_map(|round| find(round, which).map(part)), 1)
+        let found = self.memory.iter().filter_map(|round| find(round, which).map(part));
+        median(found.filter(|value| value.is_finite()), 1)
     }
 
     fn bulk(&self) -> bool {
@@ -85,6 +86,7 @@ impl Results {
             json!({
                 "idle_connection_bytes": self.memory_of(which, IDLE),
                 "total_mb": self.memory_of(which, TOTAL),
+                "once_mb": self.memory_of(which, ONCE),
             })
         };
         let all = Which::ALL.into_iter().filter(|which| self.memory_of(*which, TOTAL).is_some());
@@ -97,14 +99,14 @@ impl Results {
         let rate = if self.bulk() { "MB/s" } else { "/s" };
         println!("{}, {} rounds, CPU in us per {unit}", self.case.name, self.rounds.len());
         println!(
-            "  {:8} {:>8} {:>8} {:>10} {:>9} {:>9} {:>10} {:>9}",
-            "", "CPU", "x floor", rate, "half: CPU", "P50 us", "idle bytes", "total MB"
+            "  {:8} {:>8} {:>8} {:>10} {:>9} {:>9} {:>10} {:>9} {:>9}",
+            "", "CPU", "x floor", rate, "half: CPU", "P50 us", "idle bytes", "total MB", "once MB"
         );
         for which in Which::ALL {
             let Some(cpu) = self.of(which, CPU) else { continue };
             let scale = if self.bulk() { 1e-6 } else { 1.0 };
             println!(
-                "  {:8} {cpu:8.2} {:>8} {:>10} {:>9} {:>9} {:>10} {:>9}",
+                "  {:8} {cpu:8.2} {:>8} {:>10} {:>9} {:>9} {:>10} {:>9} {:>9}",
                 which.label(),
                 show(self.ratio(which, Which::Floor, CPU), 2),
                 show(self.of(which, RATE).map(|rate| rate * scale), 0),
@@ -112,6 +114,7 @@ impl Results {
                 show(self.half(self.of(which, P50_HALF)), 0),
                 show(self.memory_of(which, IDLE), 0),
                 show(self.memory_of(which, TOTAL), 1),
+                show(self.memory_of(which, ONCE), 1),
             );
         }
         let against = |other| self.ratio(Which::Weir, other, CPU);
@@ -159,6 +162,7 @@ const CPU_HALF: fn(&Figures) -> f64 = |figures| figures.cpu_half;
 const P50_HALF: fn(&Figures) -> f64 = |figures| figures.p50_half;
 const IDLE: fn(&Memory) -> f64 = |memory| memory.idle_bytes;
 const TOTAL: fn(&Memory) -> f64 = |memory| memory.total_mb;
+const ONCE: fn(&Memory) -> f64 = |memory| memory.once_mb;
 
 #[cfg(test)]
 mod tests {
@@ -174,7 +178,10 @@ mod tests {
         let who: Vec<Which> =
             Which::ALL.into_iter().filter(|which| which.speaks(case.shape.speech)).collect();
         let round: Vec<(Which, Figures)> = who.iter().map(|which| (*which, figures(*which))).collect();
-        let memory = who.iter().map(|which| (*which, Memory { idle_bytes: 900.0, total_mb: 8.0 })).collect();
+        let memory = who
+            .iter()
+            .map(|which| (*which, Memory { idle_bytes: 900.0, total_mb: 8.0, once_mb: 6.0 }))
+            .collect();
         let memory = if case.memory { vec![memory] } else { Vec::new() };
         Results { case, rounds: vec![round; rounds], memory, void: 0, wanted: 5 }
     }

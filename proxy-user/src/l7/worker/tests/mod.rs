@@ -40,9 +40,7 @@ use crate::l7::process::channel::{Channel, ChannelError, TO_WORKER};
 use crate::l7::process::control::Control;
 use crate::l7::process::listeners::Pair;
 use crate::l7::process::message::{FromWorker, Listed, Question, Start, ToWorker};
-use crate::l7::snapshot::{
-    ClientAddress, Endpoint, EndpointState, Limits, Rules, Service, Snapshot, Timeouts, VERSION,
-};
+use crate::l7::snapshot::{ClientAddress, Endpoint, Limits, Service, Snapshot, VERSION};
 use crate::l7::stats::Stats;
 
 /// A worker, and the daemon's end of its control socket. Dropping it ends the worker.
@@ -189,19 +187,7 @@ impl Drop for Rig {
 }
 
 fn service(vip: SocketAddr, codec: &str, endpoints: &[SocketAddr]) -> Service {
-    Service {
-        vip,
-        codec: codec.to_owned(),
-        endpoints: endpoints.iter().map(|addr| endpoint(*addr)).collect(),
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
-        client_address: ClientAddress::None,
-        rules: Rules::default(),
-    }
-}
-
-fn endpoint(addr: SocketAddr) -> Endpoint {
-    Endpoint { addr, weight: 100, zone: None, labels: BTreeMap::new(), state: EndpointState::Active }
+    Service::new(vip, codec, endpoints.iter().map(|addr| Endpoint::new(*addr)).collect())
 }
 
 /// A service that a test changes.

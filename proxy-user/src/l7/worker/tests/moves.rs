@@ -55,7 +55,7 @@ fn a_service_that_is_removed_and_added_has_its_busy_clients_again() {
     rig.publish(without(&snapshot));
     assert_ne!(ask(&mut client, 2).1, 0, "nobody serves it now");
     let mut again = snapshot.clone();
-    web(&mut again).endpoints = vec![endpoint(two.at)];
+    web(&mut again).endpoints = vec![Endpoint::new(two.at)];
     rig.publish(again);
     assert_eq!(ask(&mut client, 3), (3, 0, b"two".to_vec()));
     assert_eq!(read_response(&mut client), (1, 0, b"one".to_vec()), "what was under way ends by itself");
@@ -77,7 +77,7 @@ fn the_service_that_has_the_address_now_has_its_clients() {
     is_busy(&mut rig);
     let mut renamed = without(&snapshot);
     let mut service = snapshot.services["web"].clone();
-    service.endpoints = vec![endpoint(two.at)];
+    service.endpoints = vec![Endpoint::new(two.at)];
     renamed.services.insert("other".into(), service);
     rig.publish(renamed);
     assert_eq!(ask(&mut idle, 2), (2, 0, b"two".to_vec()));
@@ -110,7 +110,7 @@ fn an_endpoint_that_is_replaced_is_replaced_for_busy_clients_too() {
     client.write_all(&frame(1, "a", b"300")).unwrap();
     is_busy(&mut rig);
     let mut changed = snapshot.clone();
-    web(&mut changed).endpoints = vec![endpoint(two.at)];
+    web(&mut changed).endpoints = vec![Endpoint::new(two.at)];
     rig.publish(changed);
     assert_eq!(ask(&mut client, 2), (2, 0, b"two".to_vec()));
     assert_eq!(read_response(&mut client), (1, 0, b"one".to_vec()));
