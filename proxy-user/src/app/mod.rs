@@ -42,6 +42,7 @@ use crate::net::netlink::Netlink;
 /// Why it does not start, or had to end. The data path stays as it is then.
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     let _log = log::init(args.verbose, args.quiet);
+    crate::l7::process::outlive_full_files();
     let loaded = args.setup.load().map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -2,6 +2,7 @@
 
 mod bolt;
 mod counts;
+mod drains;
 mod failures;
 mod faults;
 mod http1;
