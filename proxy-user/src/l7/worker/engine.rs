@@ -106,7 +106,7 @@ impl Engine {
             leavers_at: NEVER,
             held: 0,
             held_up: 0,
-            most_held: held::MOST,
+            most_held: held::most(0),
             mirrors: 0,
         })
     }
