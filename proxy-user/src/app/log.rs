@@ -41,7 +41,8 @@ pub(super) fn init_worker() {
 }
 
 fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(level: Level, json: bool, out: W) {
-    let builder = tracing_subscriber::fmt().with_writer(out);
+    // To say on standard error that it cannot be written would be a panic.
+    let builder = tracing_subscriber::fmt().with_writer(out).log_internal_errors(false);
     // A filter of directives takes more memory than a level. A logger that is already there (tests) is as good.
     let _ = match (EnvFilter::try_from_env("WEIR_LOG"), json) {
         (Ok(filter), true) => builder.with_env_filter(filter).json().try_init(),
@@ -99,22 +100,27 @@ impl io::Write for &Lines {
 }
 
 fn write_out(lines: &Receiver<Item>, mut out: impl io::Write, lost: &AtomicU64, json: bool) {
+    // A line has no end: the disk was full in the middle of it.
+    let mut torn = false;
     while let Ok(item) = lines.recv() {
-        // Where standard error cannot be written, there is nobody to tell.
         match item {
             Item::Line(line) => {
-                let lost = lost.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    let told = if json {
-                        format!(
-                            "{{\"level\":\"WARN\",\"fields\":{{\"message\":\"lines of the log are lost\",\"lost\":{lost}}}}}\n"
-                        )
-                    } else {
-                        format!("WARN lines of the log are lost lost={lost}\n")
-                    };
-                    let _ = out.write_all(told.as_bytes());
+                // Once it can be written again, what is lost is told.
+                let before = lost.swap(0, Ordering::Relaxed);
+                let told = match (before, json) {
+                    (0, _) => String::new(),
+                    (_, true) => format!(
+                        "{{\"level\":\"WARN\",\"fields\":{{\"message\":\"lines of the log are lost\",\"lost\":{before}}}}}\n"
+                    ),
+                    (..) => format!("WARN lines of the log are lost lost={before}\n"),
+                };
+                let end = if torn { "\n" } else { "" };
+                let told = out.write_all(end.as_bytes()).and_then(|()| out.write_all(told.as_bytes()));
+                let untold = if told.is_ok() { 0 } else { before };
+                torn = told.and_then(|()| out.write_all(&line)).is_err();
+                if torn {
+                    lost.fetch_add(untold + 1, Ordering::Relaxed);
                 }
-                let _ = out.write_all(&line);
             }
             Item::Flush(done) => {
                 let _ = done.try_send(());

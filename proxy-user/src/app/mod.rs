@@ -44,6 +44,7 @@ use crate::net::netlink::Netlink;
 pub fn run(args: RunArgs) -> anyhow::Result<()> {
     memory::share_heap();
     let _log = log::init(args.verbose, args.quiet);
+    crate::l7::process::outlive_full_files();
     let loaded = args.setup.load().map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -101,6 +101,15 @@ impl Places {
         self.spawn_of(Path::new(env!("CARGO_BIN_EXE_weir")), args)
     }
 
+    /// Starts a daemon that logs elsewhere.
+    pub(crate) fn spawn_to(&self, args: &[&str], stderr: Stdio) -> Daemon {
+        let mut command = self.run(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let log = self.dir.join("log-elsewhere");
+        fs::write(&log, "").unwrap();
+        Daemon { child: command.spawn().unwrap(), places: self.clone(), log }
+    }
+
     fn spawn_of(&self, binary: &Path, args: &[&str]) -> Daemon {
         let log = self.dir.join(format!("log-{}", fs::read_dir(&self.dir).unwrap().count()));
         let mut command = self.run_of(binary, args);

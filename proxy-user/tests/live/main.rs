@@ -26,6 +26,10 @@ mod l7_config;
 #[cfg(test)]
 mod l7_door;
 #[cfg(test)]
+mod l7_drain;
+#[cfg(test)]
+mod l7_log;
+#[cfg(test)]
 mod l7_peers;
 #[cfg(test)]
 mod l7_seen;

@@ -10,7 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::epoll;
 use rustix::net::SocketFlags;
 
-use super::channel::{Channel, ChannelError, TO_WORKER, is_shortage};
+use super::channel::{Channel, ChannelError, Received, TO_WORKER, is_shortage};
 use super::listeners::Pair;
 use super::message::{FromWorker, Hello, Listed, PROTOCOL, Question, Start, ToWorker};
 use super::places::WAITING_DAEMONS;
@@ -28,6 +28,8 @@ pub enum Event {
     Drain(Duration),
     /// Tell of some connections by [`Control::tell`].
     Connections(Question),
+    /// Log here from now on.
+    Log(OwnedFd),
 }
 
 /// The worker's end of the control socket.
@@ -105,7 +107,7 @@ impl Control {
             self.reserve = reserve(&self.poll);
             let event = match received {
                 Err(ChannelError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                received => self.take(received.map(|received| received.message)),
+                received => self.take(received),
             };
             if let Some(Event::Drain(_)) = event {
                 self.drained();
@@ -191,7 +193,11 @@ impl Control {
         self.daemon = greeted.is_ok().then_some(daemon);
     }
 
-    fn take(&mut self, received: Result<ToWorker, ChannelError>) -> Option<Event> {
+    fn take(&mut self, received: Result<Received<ToWorker>, ChannelError>) -> Option<Event> {
+        let (received, mut descriptors) = match received {
+            Ok(Received { message, descriptors, .. }) => (Ok(message), descriptors),
+            Err(error) => (Err(error), Vec::new()),
+        };
         match received {
             Ok(ToWorker::Snapshot(snapshot)) if snapshot.version == VERSION => {
                 Some(Event::Snapshot(snapshot))
@@ -203,6 +209,7 @@ impl Control {
             }
             Ok(ToWorker::Drain { deadline_ms }) => Some(Event::Drain(Duration::from_millis(deadline_ms))),
             Ok(ToWorker::Connections(question)) => Some(Event::Connections(question)),
+            Ok(ToWorker::Log) => descriptors.pop().map(Event::Log),
             // Not said twice.
             Ok(ToWorker::Start(_)) => None,
             // What was lost is said again to a worker that says hello, with the next report.

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketType;
@@ -24,6 +25,7 @@ pub fn run() -> io::Result<()> {
         return Err(invalid("standard input is no daemon's socket"));
     }
     confine::close_inherited()?;
+    super::outlive_full_files();
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     // Only one descriptor of it: it ends when it is closed.
     nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
@@ -37,8 +39,19 @@ pub fn run() -> io::Result<()> {
     let (number, workers) = (start.worker, start.workers);
     let control = Control::new(&start, control, pair, daemon)?;
     let log = io::stderr().as_fd().try_clone_to_owned()?;
+    IS_WORKER.store(true, Ordering::Relaxed);
     worker::run(Listeners { number, workers, v4, v6 }, control, log)
 }
+
+/// Makes this the standard error of this process, if it is a worker's own, so that what it was before is let go.
+pub(in crate::l7) fn turn_stderr(log: &OwnedFd) {
+    if IS_WORKER.load(Ordering::Relaxed) {
+        let _ = nix::unistd::dup2_stderr(log);
+    }
+}
+
+/// Tests run workers in a process that is not theirs.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
 fn started(daemon: &Channel) -> io::Result<(Start, OwnedFd, Pair)> {
     if poll(&mut [PollFd::new(daemon, PollFlags::IN)], Some(&PATIENCE))? == 0 {

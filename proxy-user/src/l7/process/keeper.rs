@@ -25,7 +25,7 @@ pub struct WorkerView {
     pub adopted: bool,
     /// Times that it had to be started again.
     pub restarts: u64,
-    /// Times that it gave no sign of life and was killed; these count as restarts, too.
+    /// Times that it gave no sign of life and was killed; these count as restarts, too, but for those in which it drained.
     pub hangs: u64,
     /// How the process before this one ended, if there was one.
     pub last_end: Option<String>,
@@ -77,11 +77,13 @@ enum End {
 impl Shared {
     /// Lets a worker go.
     pub(super) fn let_go(&self, life: Life, patience: Duration) {
-        let (stop, books) = (self.stop.clone(), self.books.clone());
-        let pid = life.number();
+        let (stop, books, views) = (self.stop.clone(), self.books.clone(), self.views.clone());
+        let (pid, worker) = (life.number(), life.hello.worker);
         books.with(|ledger| ledger.listen(pid));
         let parting = async move {
-            life.part(patience, stop, |stats| books.with(|ledger| ledger.report(pid, stats))).await;
+            if life.part(patience, stop, |stats| books.with(|ledger| ledger.report(pid, stats))).await {
+                views.send_if_modified(|views| views.get_mut(&worker).map(|view| view.hangs += 1).is_some());
+            }
             books.with(|ledger| ledger.end(pid));
         };
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner).spawn(parting);
@@ -189,8 +191,11 @@ impl Keeper {
                     match message {
                         Ok(FromWorker::Hello(hello)) if hello.draining => return End::Leaves,
                         Ok(FromWorker::Connections(listed)) => pass_on(self.worker, *listed, &mut asked),
-                        // It lost one for want of descriptors.
-                        Ok(FromWorker::Hello(_)) => snapshot.mark_changed(),
+                        // It lost one for want of descriptors, or its log.
+                        Ok(FromWorker::Hello(_)) => {
+                            life.hand_log().await;
+                            snapshot.mark_changed();
+                        }
                         Ok(message) => self.hear(life.number(), message),
                         // Only counters and connections have any.
                         Err(ChannelError::Shortage) => {}

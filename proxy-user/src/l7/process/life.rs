@@ -1,7 +1,7 @@
 //! One worker's process as the daemon knows it: started by this daemon, or found at its control socket.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::channel::{Channel, ChannelError, Waiting};
 use super::listeners::Pair;
 use super::message::{FromWorker, Hello, PROTOCOL, Start, ToWorker};
 use super::places::Places;
+use super::pulse::{HUNG, Pulse};
 use super::spawn;
 use crate::l7::stats::Stats;
 
@@ -80,9 +81,14 @@ impl Life {
         Ok((Self { line, process, pid, path, child, hello }, pair))
     }
 
+    /// Whether it is of this build.
+    pub(super) fn is_of(&self, build: &str) -> bool {
+        self.hello.protocol == PROTOCOL && self.hello.build == build
+    }
+
     /// Whether it is of this build, and serves.
     pub(super) fn is_usable(&self, build: &str) -> bool {
-        self.hello.protocol == PROTOCOL && self.hello.build == build && !self.hello.draining
+        self.is_of(build) && !self.hello.draining
     }
 
     /// Its process's number.
@@ -102,25 +108,47 @@ impl Life {
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the worker does not read")))
     }
 
-    /// Has it drain and waits for its end, at most a little longer than the time that it has; then it is killed. Once
-    /// workers are told to stop, the time that they have holds if it is shorter. `report` gets its counters.
+    /// Has it log where this daemon does. One that does not hear goes on as before.
+    pub(super) async fn hand_log(&self) {
+        let own = spawn::own_stderr();
+        let stderr = io::stderr();
+        let log = own.as_ref().map_or(stderr.as_fd(), AsFd::as_fd);
+        let handed = timeout(PATIENCE, self.line.send(&ToWorker::Log, &[log])).await;
+        if !matches!(handed, Ok(Ok(()))) {
+            tracing::warn!(pid = self.number(), "an L7 worker goes on logging where it did before");
+        }
+    }
+
+    /// Has it drain and waits for its end, at most a little longer than the time that it has; then it is killed. So it is once
+    /// it gives no sign of life, which is answered. Once workers are told to stop, the time that they have holds if it is
+    /// shorter. `report` gets its counters.
     pub(super) async fn part(
         self,
         patience: Duration,
         mut stop: watch::Receiver<Option<Duration>>,
         mut report: impl FnMut(Stats),
-    ) {
+    ) -> bool {
         let mut end = Instant::now() + patience;
         let mut told = self.drain(patience).await;
-        let mut stopped = false;
+        let (mut stopped, mut hung) = (false, false);
+        let mut pulse = Pulse::of(self.pid);
         while told {
             tokio::select! {
-                message = self.receive() => match message {
-                    Ok(FromWorker::Stats(stats)) => report(*stats),
-                    // One of another build may say what this one does not know.
-                    Ok(_) | Err(ChannelError::Malformed(_) | ChannelError::Shortage) => {}
-                    Err(ChannelError::Closed | ChannelError::Socket(_)) => told = false,
-                },
+                message = self.receive() => {
+                    pulse.heard();
+                    match message {
+                        Ok(FromWorker::Stats(stats)) => report(*stats),
+                        // One of another build may say what this one does not know.
+                        Ok(_) | Err(ChannelError::Malformed(_) | ChannelError::Shortage) => {}
+                        Err(ChannelError::Closed | ChannelError::Socket(_)) => told = false,
+                    }
+                }
+                () = pulse.stops() => {
+                    tracing::error!(pid = self.number(), how = HUNG, "an L7 worker that drains has ended");
+                    self.kill();
+                    hung = true;
+                    break;
+                }
                 less = told_to_stop(&mut stop), if !stopped => {
                     stopped = true;
                     if Instant::now() + less < end {
@@ -132,6 +160,7 @@ impl Life {
             }
         }
         self.bury().await;
+        hung
     }
 
     async fn drain(&self, patience: Duration) -> bool {

@@ -1,5 +1,6 @@
 //! What daemon and workers say to each other. [`Hello`] and [`ToWorker::Drain`] never change their form: with them a
-//! daemon tells a worker of another build to end. All else is only said to workers of the same build.
+//! daemon tells a worker of another build to end. All else is only said to workers of the same build. A worker of any build
+//! says something about once a second, also while it drains: one that does not is killed.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub enum ToWorker {
     },
     /// Tell of some connections: [`FromWorker::Connections`].
     Connections(Question),
+    /// Log here from now on. Descriptor: the daemon's standard error.
+    Log,
 }
 
 /// Which connections to tell of.

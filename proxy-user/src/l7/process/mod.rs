@@ -27,5 +27,29 @@ mod spawn;
 pub mod workers;
 
 pub(crate) use spawn::SUBCOMMAND;
+
+/// A log that has reached the size that files may have (`RLIMIT_FSIZE`) is an error to whoever writes it, and not the end of
+/// its process.
+pub(crate) fn outlive_full_files() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no code runs at the signal: it is ignored.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}
+
 #[cfg(test)]
 pub(crate) use spawn::reopened;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn a_file_at_its_greatest_length_ends_no_process() {
+        super::outlive_full_files();
+        let dir = tempfile::tempdir().unwrap();
+        let fill = "ulimit -f 1; head -c 1000000 /dev/zero > full; echo $?";
+        // It goes on to those that a process starts.
+        let shell = Command::new("sh").args(["-c", fill]).current_dir(dir.path()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&shell.stdout), "1\n", "an error, and no signal");
+    }
+}

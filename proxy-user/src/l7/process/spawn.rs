@@ -50,7 +50,7 @@ pub(super) fn spawn(start: Start, control: &OwnedFd, pair: &Pair) -> io::Result<
 }
 
 /// The standard error for a worker, which must not wait for whoever reads the access log.
-fn own_stderr() -> Option<File> {
+pub(super) fn own_stderr() -> Option<File> {
     reopened(io::stderr())
 }
 

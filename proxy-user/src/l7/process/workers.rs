@@ -217,6 +217,9 @@ async fn found(shared: &Shared, count: u32) -> io::Result<BTreeMap<u32, Found>> 
                 continue;
             }
         };
+        if life.is_of(&build) {
+            life.hand_log().await;
+        }
         let place = all.entry(worker).or_default();
         if worker >= count || place.current.is_some() || place.predecessor.is_some() || life.hello.draining {
             shared.let_go(life, SURPLUS);

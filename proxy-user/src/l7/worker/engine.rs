@@ -18,6 +18,7 @@ use super::splice::Pipes;
 use super::timers::{NEVER, Timers};
 use crate::l7::pool::Endpoint;
 use crate::l7::process::control::{Control, Event};
+use crate::l7::process::entry::turn_stderr;
 use crate::l7::stats::Stats;
 
 /// All that a worker has.
@@ -55,6 +56,8 @@ pub(super) struct Engine {
     pub(super) accept_again: u64,
     /// From when on a client that is to go is not waited for, if nothing of it is under way.
     pub(super) hurry_at: u64,
+    /// From when on, and in how much time, clients are closed that are silent while it drains, in microseconds.
+    pub(super) leaving: (u64, u64),
     /// When requests of clients that have left are looked for.
     pub(super) leavers_at: u64,
     /// Bytes that are kept for clients on shared connections, and how many may be.
@@ -99,10 +102,11 @@ impl Engine {
             seed: u64::from(std::process::id()) << 32 | u64::from(listeners.number),
             accept_again: NEVER,
             hurry_at: NEVER,
+            leaving: (NEVER, 0),
             leavers_at: NEVER,
             held: 0,
             held_up: 0,
-            most_held: held::MOST,
+            most_held: held::most(0),
             mirrors: 0,
         })
     }
@@ -182,6 +186,10 @@ impl Engine {
                 }
                 Event::Drain(patience) => self.begin_drain(patience),
                 Event::Connections(question) => self.control.tell(self.list(&question)),
+                Event::Log(out) => {
+                    turn_stderr(&out);
+                    self.journal.turn_to(out);
+                }
             }
             self.settle();
         }

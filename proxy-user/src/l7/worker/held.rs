@@ -22,7 +22,16 @@ const LEAST_SHARE: usize = 1 << 20;
 /// A client's share of what the others leave.
 const SHARE: usize = 8;
 /// Bytes that a worker keeps for such clients, where no longer messages are allowed.
-pub(super) const MOST: usize = 64 << 20;
+const MOST: usize = 64 << 20;
+
+/// Bytes that a worker keeps for clients that share, and as many for endpoints that do not read, where messages may be so long.
+pub(super) fn most(longest: usize) -> usize {
+    #[cfg(test)]
+    if let Some(most) = super::tests::most_held() {
+        return most;
+    }
+    MOST.max(longest.saturating_mul(4))
+}
 
 impl Engine {
     /// Whether an answer may be put to what waits for a client. One that leaves too much unread is given up.

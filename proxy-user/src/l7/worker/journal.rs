@@ -21,6 +21,10 @@ pub(super) struct Journal {
     /// How much was left when it was tried last.
     left: usize,
     lost: u64,
+    /// The first line that waits was written in part.
+    begun: bool,
+    /// What was written last may have no end, here or by another who writes to the same: the next line begins with one.
+    torn: bool,
 }
 
 /// How it is written to without waiting.
@@ -31,19 +35,29 @@ enum Kind {
     Shared,
     /// It does not block.
     Free,
+    /// A file: it does not either, and may be full, or too long, in the middle of a line.
+    File,
     Socket,
 }
 
 impl Journal {
     pub(super) fn new(out: OwnedFd) -> Self {
-        let free = rustix::fs::fcntl_getfl(&out).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
-        let kind = match rustix::fs::fstat(&out).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Ok(FileType::Socket) => Kind::Socket,
-            Ok(FileType::RegularFile) => Kind::Free,
-            _ if free => Kind::Free,
-            _ => Kind::Shared,
-        };
-        Self { out: out.into(), kind, waiting: Vec::new(), left: 0, lost: 0 }
+        let kind = kind_of(&out);
+        Self { out: out.into(), kind, waiting: Vec::new(), left: 0, lost: 0, begun: false, torn: false }
+    }
+
+    /// Writes elsewhere from now on.
+    pub(super) fn turn_to(&mut self, out: OwnedFd) {
+        self.kind = kind_of(&out);
+        self.out = out.into();
+        if std::mem::take(&mut self.begun) {
+            // Its front is where it was.
+            let end = self.waiting.iter().position(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+            self.waiting.drain(..end);
+            self.lost += 1;
+        }
+        self.torn = false;
+        self.left = 0;
     }
 
     /// Ends a line, if there is one, and takes it.
@@ -76,14 +90,21 @@ impl Journal {
     pub(super) fn write(&mut self) {
         let mut done = 0;
         while let Some(part) = whole_lines(self.waiting.get(done..).unwrap_or_default()) {
+            let part = if self.torn { &b"\n"[..] } else { part };
             match self.put(part) {
                 Ok(0) | Err(Errno::AGAIN) => break,
-                Ok(count) => done += count,
+                Ok(_) if self.torn => self.torn = false,
+                Ok(count) => {
+                    self.begun = part.get(..count).is_some_and(|written| !written.ends_with(b"\n"));
+                    done += count;
+                }
                 Err(Errno::INTR) => {}
                 Err(_) => {
                     // Nobody will ever read it.
                     self.lost += lines(self.waiting.get(done..).unwrap_or_default());
                     done = self.waiting.len();
+                    self.torn |= self.begun || self.kind == Kind::File;
+                    self.begun = false;
                 }
             }
         }
@@ -106,9 +127,19 @@ impl Journal {
             Kind::Shared => {
                 rustix::io::pwritev2(&self.out, &[IoSlice::new(part)], u64::MAX, ReadWriteFlags::NOWAIT)
             }
-            Kind::Free => rustix::io::write(&self.out, part),
+            Kind::Free | Kind::File => rustix::io::write(&self.out, part),
             Kind::Socket => rustix::net::send(&self.out, part, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
         }
+    }
+}
+
+fn kind_of(out: &OwnedFd) -> Kind {
+    let free = rustix::fs::fcntl_getfl(out).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
+    match rustix::fs::fstat(out).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Socket) => Kind::Socket,
+        Ok(FileType::RegularFile) => Kind::File,
+        _ if free => Kind::Free,
+        _ => Kind::Shared,
     }
 }
 
@@ -237,13 +268,50 @@ mod tests {
     }
 
     #[test]
-    fn nobody_who_reads_is_counted_too() {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        drop(theirs);
-        let mut journal = Journal::new(ours.into());
+    fn what_nobody_reads_or_has_room_for_is_counted_and_stops_nobody() {
+        let closed = |flags| pipe_with(flags).unwrap().1;
+        let full = || OwnedFd::from(File::options().write(true).open("/dev/full").unwrap());
+        let reopened = || crate::l7::process::reopened(full()).unwrap().into();
+        let socket = std::os::unix::net::UnixStream::pair().unwrap().0.into();
+        // Its size cannot change.
+        let sealed = rustix::fs::memfd_create("t", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::fcntl_add_seals(&sealed, rustix::fs::SealFlags::GROW).unwrap();
+        let kinds: [OwnedFd; 6] =
+            [closed(PipeFlags::empty()), closed(PipeFlags::NONBLOCK), full(), reopened(), socket, sealed];
+        for out in kinds {
+            let mut journal = Journal::new(out);
+            for _ in 0..2 {
+                journal.push("a\n");
+                journal.push("b\n");
+                journal.write();
+            }
+            journal.finish();
+            assert_eq!((journal.lost(), journal.waiting.len()), (4, 0), "{:?}", journal.kind);
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_begun_ends_where_it_was_and_the_next_has_a_line_of_its_own() {
+        let mut read = tempfile::tempfile().unwrap();
+        let (mut from, into) = pipe_with(PipeFlags::NONBLOCK).map(|(f, i)| (File::from(f), i)).unwrap();
+        let mut journal = Journal::new(read.try_clone().unwrap().into());
         journal.push("a\n");
+        journal.write();
+        // Of the next the file took half, and then it was full.
+        journal.torn = true;
         journal.push("b\n");
         journal.write();
-        assert_eq!((journal.lost(), journal.waiting.len()), (2, 0));
+        std::io::Seek::rewind(&mut read).unwrap();
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!((&*text, journal.lost()), ("a\n\nb\n", 0));
+        journal.push("st of c\n");
+        journal.push("d\n");
+        journal.begun = true;
+        journal.turn_to(into);
+        journal.write();
+        let mut room = [0; 64];
+        let count = from.read(&mut room).unwrap();
+        assert_eq!((&room[..count], journal.lost()), (&b"d\n"[..], 1));
     }
 }

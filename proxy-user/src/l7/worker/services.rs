@@ -181,7 +181,7 @@ impl Engine {
         }
         self.forget_services();
         let longest = self.directory.all.iter().filter_map(|(_, service)| service.longest_kept()).max();
-        self.most_held = held::MOST.max(longest.unwrap_or(0).saturating_mul(4));
+        self.most_held = held::most(longest.unwrap_or(0));
         self.ready = true;
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use super::client::{HIGH, Step};
 use super::close::CLIENT_LEFT;
 use super::connection::{Pending, Shared, State, Use};
-use super::drain::QUIET;
 use super::engine::Engine;
 use super::log::Ended;
 use super::poll::Token;
@@ -117,8 +116,8 @@ impl Engine {
             if client.stream.eof || client.ending && !client.paused && self.now >= self.hurry_at {
                 client.state = State::Closing;
             } else if client.ending {
-                let until = self.now.saturating_add(QUIET);
-                self.timers.set(&mut client.deadline, Token::Client(client_key).bits(), until);
+                let patience = self.patience(client_key);
+                self.client_deadline(client_key, patience);
             }
         }
         self.dirty_client(client_key);

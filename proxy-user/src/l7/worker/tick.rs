@@ -55,6 +55,7 @@ impl Engine {
         if self.still_takes(key) {
             return;
         }
+        let draining = self.drain_until.is_some();
         let Some(client) = self.clients.get(key) else { return };
         let unread = client.paused || client.stalled || client.stream.listed;
         match &client.state {
@@ -80,7 +81,7 @@ impl Engine {
             }
             // Weir itself does not read it: what is missing may be there.
             State::Idle | State::Shared(_)
-                if unread && client.stream.unsent() == 0 && (client.partial || client.ending) =>
+                if unread && client.stream.unsent() == 0 && (client.partial || client.ending || draining) =>
             {
                 let patience = self.patience(key);
                 self.client_deadline(key, patience);
@@ -93,13 +94,7 @@ impl Engine {
                 let patience = self.patience(key);
                 self.client_deadline(key, patience);
             }
-            // Its own side first, so that what comes after all does not reset what it has not read.
-            State::Shared(_) if client.ending => {
-                if let Some(client) = self.clients.get_mut(key) {
-                    client.state = State::Closing;
-                }
-                self.dirty_client(key);
-            }
+            State::Idle | State::Shared(_) if client.ending || draining => self.send_off(key),
             State::Tunnel(_) => self.end_client(key, Some(LocalReason::Timeout)),
             State::Idle | State::Shared(_) | State::Closing => self.client_lost(key),
         }

@@ -248,20 +248,3 @@ fn the_endpoint_is_told_the_clients_address() {
     let body = String::from_utf8(body).unwrap();
     assert!(body.contains("X-Forwarded-For: 127.0.0.1\r\n") && !body.contains("6.6.6.6"), "{body}");
 }
-
-#[test]
-fn draining_finishes_what_is_under_way() {
-    let backend = Backend::new(serve);
-    let mut rig = Rig::new("http1", &[backend.at], |_| {});
-    let (mut idle, mut busy) = (rig.connect(), rig.connect());
-    assert_eq!(ask(&mut idle, GET).0, 200);
-    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    std::thread::sleep(Duration::from_millis(200));
-    rig.drain(Duration::from_secs(10));
-    assert_eq!(idle.read(&mut [0; 8]).unwrap(), 0, "nothing is under way on it");
-    let (status, head, _) = answer(&mut busy);
-    assert_eq!(status, 200);
-    assert!(head.contains("Connection: close"), "{head}");
-    let ended = rig.thread.take().unwrap().join();
-    ended.unwrap().unwrap();
-}

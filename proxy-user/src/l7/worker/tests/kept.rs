@@ -179,3 +179,65 @@ fn answers_of_another_endpoint_do_not_let_a_client_go_on_that_waits_for_one() {
     assert!(sent < 300, "{sent} of 100 kB were taken");
     assert_eq!(stats.reasons.get("overloaded"), None);
 }
+
+#[test]
+fn what_waits_for_endpoints_that_do_not_read_has_one_bound() {
+    const CLIENTS: usize = 60;
+    let reads = Arc::new(AtomicU64::new(0));
+    let stalled = || {
+        let reads = reads.clone();
+        Backend::new(move |mut stream| {
+            while reads.load(Ordering::SeqCst) == 0 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            while let Some((id, _)) = read_request(&mut stream) {
+                let _ = stream.write_all(&response(id, 0, b"x"));
+            }
+        })
+    };
+    // Without a bound of all, each would hold 32 MiB.
+    let (one, two, live) = (stalled(), stalled(), Backend::new(serve));
+    let mut rig = Rig::holding(Some(3 << 20), "bolt", &[one.at, two.at], |snapshot| {
+        let at = "127.9.9.9:1".parse().unwrap();
+        snapshot.services.insert("other".into(), service(at, "bolt", &[live.at]));
+        let matches = Matches { service: Some(TextMatch::Exact("b".into())), ..Matches::default() };
+        let action = Action::Forward(vec![Destination { service: "other".into(), weight: 1 }]);
+        let to_other = Route { name: "b".into(), matches, action, ..Route::default() };
+        let routes = vec![to_other, Route { name: "all".into(), ..Route::default() }];
+        let host = VirtualHost { name: "h".into(), hosts: vec!["*".into()], routes };
+        snapshot.routes.services.insert("web".into(), vec![host]);
+    });
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| rig.connect()).collect();
+    let refused = |rig: &Rig| {
+        rig.stats.services.get("web").and_then(|web| web.reasons.get("overloaded")).copied().unwrap_or(0)
+    };
+    for (asked, client) in (1..).zip(&mut clients) {
+        client.write_all(&frame(1, "a", &vec![1; 500_000])).unwrap();
+        // One by one, since what is not there whole has a bound, too.
+        let whole =
+            |rig: &mut Rig| rig.list(None, 100).connections.iter().map(|one| one.requests).sum::<u64>();
+        while whole(&mut rig) < asked {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let rig_stats = rig.fresh_stats();
+    let over = refused(&rig);
+    assert!(over > 5, "{rig_stats:?}");
+    // Endpoints that read are asked as ever.
+    let mut other = rig.connect();
+    other.write_all(&frame(1, "b", b"x")).unwrap();
+    assert_eq!(read_response(&mut other), (1, 0, b"x".to_vec()));
+    assert_eq!(refused(&rig), over);
+
+    reads.store(1, Ordering::SeqCst);
+    let mut answered = [0; 2];
+    for client in &mut clients {
+        answered[usize::from(read_response(client).1 != 0)] += 1;
+    }
+    assert_eq!(answered, [CLIENTS as u64 - over, over], "what was taken is answered");
+    // There is room again.
+    for (id, client) in (100..).zip(&mut clients) {
+        client.write_all(&frame(id, "a", b"x")).unwrap();
+        assert_eq!(read_response(client), (id, 0, b"x".to_vec()));
+    }
+}

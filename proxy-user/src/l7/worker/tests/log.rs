@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::Shutdown;
+use std::os::fd::AsFd as _;
 
 use serde_json::Value;
 
@@ -256,4 +257,24 @@ fn one_of_so_many_is_logged_whatever_becomes_of_it() {
         assert_eq!(ask(&mut client, GET).0, 403);
     }
     rig.lines(5);
+}
+
+#[test]
+fn another_daemons_log_is_written_from_when_it_is_there() {
+    let backend = Backend::new(serve);
+    let mut rig = Rig::new("http1", &[backend.at], |snapshot| web(snapshot).rules.access_log = 1);
+    let mut client = rig.connect();
+    assert_eq!(ask(&mut client, GET).0, 200);
+    rig.lines(1);
+    let next = tempfile::NamedTempFile::new().unwrap();
+    let log = next.as_file().as_fd();
+    rig.daemon.send(&ToWorker::Log, &[log]).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(ask(&mut client, GET).0, 200);
+    rig.log_path = next.path().into();
+    rig.lines(1);
+    // Nothing came along: it goes on as before.
+    rig.daemon.send(&ToWorker::Log, &[]).unwrap();
+    assert_eq!(ask(&mut client, GET).0, 200);
+    rig.lines(2);
 }

@@ -2,6 +2,7 @@
 
 mod bolt;
 mod counts;
+mod drains;
 mod failures;
 mod faults;
 mod http1;
@@ -63,6 +64,16 @@ struct Rig {
 impl Rig {
     /// A worker that serves one service, `web`, changed by `with`.
     fn new(codec: &str, endpoints: &[SocketAddr], with: impl FnOnce(&mut Snapshot)) -> Self {
+        Self::holding(None, codec, endpoints, with)
+    }
+
+    /// One that keeps so many bytes for clients that share, and for their endpoints.
+    fn holding(
+        most: Option<usize>,
+        codec: &str,
+        endpoints: &[SocketAddr],
+        with: impl FnOnce(&mut Snapshot),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pair = Pair::make(None).unwrap();
         let (v4, v6) = pair.duplicate().unwrap().into_listeners();
@@ -80,6 +91,7 @@ impl Rig {
         let counter = turns.clone();
         let thread = std::thread::spawn(move || {
             TURNS.set(Some(counter));
+            MOST_HELD.set(most);
             let control = Control::new(&start, control, pair, theirs)?;
             super::run(Listeners { number: 0, workers: 1, v4, v6 }, control, log)
         });
@@ -297,6 +309,12 @@ pub(super) fn fault(asking: &crate::l7::route::Asking<'_>) {
 thread_local! {
     /// Of the worker on this thread.
     static TURNS: std::cell::RefCell<Option<Arc<AtomicU64>>> = const { std::cell::RefCell::new(None) };
+    static MOST_HELD: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+}
+
+/// Bytes that the worker on this thread keeps, where a test says so.
+pub(super) fn most_held() -> Option<usize> {
+    MOST_HELD.get()
 }
 
 /// A worker looks at a connection without an event of its own.

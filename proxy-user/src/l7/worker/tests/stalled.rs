@@ -114,7 +114,7 @@ const ANSWERS: usize = MUCH as usize * 100_020;
 fn a_drain_leaves_no_request_unread() {
     let backend = serve_much();
     // The second half of a drain, too, waits for what weir has not read.
-    for patience in [60, 6] {
+    for patience in [20, 6] {
         let rig = Rig::new("bolt", &[backend.at], |_| {});
         let mut client = rig.connect();
         client.write_all(&much()).unwrap();
