@@ -154,7 +154,7 @@ fn aside_text(found: &L7SettingsDocument) -> Result<String, Failure> {
     let Some(aside) = &found.set_aside else {
         return Err(Failure::Failed(format!("no L7 settings of service {name} are set aside")));
     };
-    let why = comment(&aside.why);
+    let why = printable(&aside.why);
     Ok(format!("# L7 settings of service {name} that are not in force: {why}\n{}", toml(&aside.settings)?))
 }
 
@@ -168,13 +168,8 @@ fn aside_lines(name: &str, aside: &L7SetAside) -> String {
     format!(
         "# The settings that the API set are not in force{holds}: {}\n# They are printed by: weir l7 show {name} --set-aside; \
          dropped by: weir l7 unset {name}\n",
-        comment(&aside.why)
+        printable(&aside.why)
     )
-}
-
-/// Text that stays within a comment's line.
-fn comment(text: &str) -> String {
-    printable(text).replace(['\n', '\r'], " ")
 }
 
 fn toml(settings: &L7Settings) -> Result<String, Failure> {
@@ -242,7 +237,7 @@ mod tests {
             overridden: false,
             settings: settings(json!({ "codec": "http1" })),
             set_aside: Some(L7SetAside {
-                why: "no service\n`gone`".into(),
+                why: "no service `gone`".into(),
                 holds: L7Holds::Access,
                 settings: aside,
             }),

@@ -171,20 +171,20 @@ async fn faults_are_problems_that_name_keys_and_nothing_changes() {
 fn what_is_not_in_force_is_shown_with_why() {
     use crate::catalog::{ApiService, SteppedBack};
     use crate::control::types::L7Holds;
-    let base = std::sync::Arc::new(crate::control::fake::base());
-    let mut view = crate::control::door::View::starting(base, crate::control::fake::then());
-    let l7 = std::sync::Arc::new(crate::config::read_l7_toml("shop", "x", "codec = \"bolt\"\n").unwrap().l7);
+    let base = Arc::new(fake::base());
+    let mut view = crate::control::door::View::starting(base, fake::then());
+    let l7 = Arc::new(crate::config::read_l7_toml("shop", "x", "codec = \"bolt\"\n").unwrap().l7);
     let part = ApiService { l7: Some(l7), ..ApiService::default() };
-    std::sync::Arc::make_mut(&mut view.api).services.insert("shop".into(), part);
-    assert_eq!(crate::control::server::render::l7_set_aside(&view, "shop"), None);
+    Arc::make_mut(&mut view.api).services.insert("shop".into(), part);
+    assert_eq!(render::l7_set_aside(&view, "shop"), None);
     let stepped = SteppedBack { why: "gone".into(), holds: L7Holds::Access };
     view.stepped_back.insert("shop".into(), stepped);
-    let found = crate::control::server::render::l7_set_aside(&view, "shop").unwrap();
+    let found = render::l7_set_aside(&view, "shop").unwrap();
     assert_eq!((found.why.as_str(), found.holds), ("gone", L7Holds::Access));
     assert_eq!(found.settings, settings(json!({ "codec": "bolt" })));
     view.stepped_back.clear();
     view.orphaned_services.push("shop".into());
-    assert!(crate::control::server::render::l7_set_aside(&view, "shop").is_some());
+    assert!(render::l7_set_aside(&view, "shop").is_some());
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ pub(super) fn l7_set_aside(view: &View, name: &str) -> Option<L7SetAside> {
     let l7 = view.api.services.get(name)?.l7.as_ref()?;
     let orphaned = || {
         let why = "the service is not in force: `weir status` says why".to_owned();
-        view.orphaned_services.iter().any(|one| one == name).then(|| (why, L7Holds::Refusal))
+        view.orphaned_services.iter().any(|one| one == name).then_some((why, L7Holds::Refusal))
     };
     let stepped = view.stepped_back.get(name).map(|stepped| (stepped.why.clone(), stepped.holds));
     let (why, holds) = stepped.or_else(orphaned)?;
