@@ -293,13 +293,12 @@ impl Daemon {
 
     /// What a reload cannot change.
     fn needs_restart(&self, new: &crate::config::Settings) -> Option<Warning> {
-        let old = &self.settings;
-        let same = (&old.api_socket, &old.api_group, &old.metrics_listen, &old.state_dir, &old.limits)
-            == (&new.api_socket, &new.api_group, &new.metrics_listen, &new.state_dir, &new.limits)
-            && old.l7_workers == new.l7_workers;
-        (!same).then(|| Warning {
+        let keys = new.need_restart(&self.settings);
+        let limits = keys.iter().any(|key| key.starts_with("[limits]"));
+        let first = if limits { ", and changed limits need `weir detach` before it" } else { "" };
+        (!keys.is_empty()).then(|| Warning {
             code: "restart_needed".into(),
-            detail: "[api], [metrics], [state], [l7] and [limits] take effect at the next start (changed limits need `weir detach` before it)".into(),
+            detail: format!("changed, and in force from the next start only: {}{first}", keys.join(", ")),
         })
     }
 

@@ -1,5 +1,6 @@
 //! All counters at one moment, under the names that the operator knows.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 
 use ipnet::IpNet;
@@ -8,8 +9,9 @@ use proxy_common::{Count, DEFAULT_LIST, MANAGEMENT_LIST, Reason, TrafficCount};
 
 use super::daemon::Daemon;
 use crate::catalog::Refusal;
+use crate::control::l7;
 use crate::control::types::{
-    BackendStats, Code, InterfaceStats, ListStats, MapStats, ReasonCount, ServiceStats, SnatStats,
+    BackendStats, Code, InterfaceStats, L7Traffic, ListStats, MapStats, ReasonCount, ServiceStats, SnatStats,
     StatsSnapshot, Traffic,
 };
 use crate::kernel::flows::FlowCounts;
@@ -87,13 +89,20 @@ impl Daemon {
 
     fn service_stats(&self) -> Result<Vec<ServiceStats>, MapsError> {
         let mut services = Vec::new();
+        let workers = self.l7_observer().map(|observer| observer.stats()).unwrap_or_default();
         for (name, service) in &self.state.laid.merged.desired.services {
-            services.push(self.one_service(name, service)?);
+            services.push(self.one_service(name, service, &workers)?);
         }
         Ok(services)
     }
 
-    fn one_service(&self, name: &str, service: &Service) -> Result<ServiceStats, MapsError> {
+    fn one_service(
+        &self,
+        name: &str,
+        service: &Service,
+        workers: &crate::l7::stats::Stats,
+    ) -> Result<ServiceStats, MapsError> {
+        let workers = (service.forward == Forward::L7).then(|| workers.services.get(name));
         let numbers = self.kernel.names.services.get(name);
         let exact = service.forward == Forward::Nat;
         let view = self.end.view();
@@ -114,6 +123,10 @@ impl Daemon {
                 traffic: counts,
                 flows: exact
                     .then(|| slot.and_then(|slot| self.kernel.sweep.backends.get(&slot)).map_or(0, total)),
+                l7_traffic: workers.map(|of| {
+                    let addr = SocketAddr::new(addr.addr, addr.port);
+                    of.and_then(|of| of.endpoints.get(&addr)).map_or_else(L7Traffic::default, l7::of_backend)
+                }),
                 weight: backend.weight,
                 state: if backend.weight == 0 { AdminState::Drain } else { backend.state },
                 up: health.is_some_and(|health| health.up),
@@ -126,6 +139,7 @@ impl Daemon {
             forward: service.forward,
             traffic,
             flows: exact.then_some(flows),
+            l7_traffic: workers.map(|of| of.map_or_else(L7Traffic::default, l7::of_service)),
             backends,
         })
     }

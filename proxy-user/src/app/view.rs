@@ -1,7 +1,6 @@
 //! What the API shows of the daemon, made anew after each change of anything in it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::daemon::Daemon;
@@ -69,7 +68,7 @@ impl Daemon {
                 Mode::Generic => XdpMode::Generic,
                 Mode::Offload => XdpMode::Offload,
             }),
-            driver: driver(name),
+            driver: crate::kernel::sys::driver(name),
             program_id: port.attached.as_ref().map(|attached| attached.program_id),
             detail: port.error.clone(),
             ..InterfaceStatus::default()
@@ -216,12 +215,6 @@ impl Daemon {
         }
         health
     }
-}
-
-/// The driver of a device, by sysfs; virtual devices have none there.
-fn driver(name: &str) -> Option<String> {
-    let link = std::fs::read_link(Path::new("/sys/class/net").join(name).join("device/driver")).ok()?;
-    Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
 fn mac_text(mac: [u8; 6]) -> String {

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::reach::{Daemon, report};
 use super::units::parse_duration;
 use crate::config::parse;
-use crate::control::types::{BackendPut, Code, ServiceDocument};
+use crate::control::types::{BackendDocument, BackendPut, BackendStats, Code, ServiceDocument};
 use crate::model::{BackendAddr, Vip};
 
 /// Commands on backends.
@@ -66,7 +66,7 @@ pub struct DrainArgs {
     /// Which.
     #[command(flatten)]
     pub which: BackendArgs,
-    /// Wait until it has no flows left, at most this long (exit 1 if it still has)
+    /// Wait until it has no flows left (with `l7`: requests and tunnels), at most this long (exit 1 if it still has)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
 }
@@ -118,6 +118,13 @@ pub fn backend(command: BackendCommand, global: &Global, output: &Output) -> Res
         BackendCommand::Drain(DrainArgs { wait: Some(wait), .. }) => {
             wait_empty(&daemon, service, &name, wait, output)
         }
+        BackendCommand::Undrain(_) => {
+            // The drain is over, whether or not this can be told.
+            if let Ok(Some(why)) = still_nothing(&daemon, service, &name) {
+                output.say(&why);
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
@@ -141,7 +148,8 @@ fn wait_empty(
     wait: Duration,
     output: &Output,
 ) -> Result<(), Failure> {
-    let end = Instant::now() + wait;
+    let begun = Instant::now();
+    let end = begun + wait;
     loop {
         let stats = daemon.reading_after(BETWEEN_LOOKS)?;
         let found = stats
@@ -149,24 +157,64 @@ fn wait_empty(
             .iter()
             .find(|found| found.service == service)
             .and_then(|found| found.backends.iter().find(|found| found.address == backend));
-        match found.map(|found| found.flows) {
-            None | Some(Some(0)) => {
-                output.say(&format!("{backend} has no flows left"));
-                return Ok(());
-            }
+        let left = match found.map(left) {
+            None => return done(backend, "flows", output),
+            Some(Some(left)) => left,
             Some(None) => {
                 return Err(Failure::Failed(format!(
                     "{service} forwards without exact flows, so that nobody can tell when {backend} has none left; \
                      watch its packets with `weir service show {service}`"
                 )));
             }
-            Some(Some(flows)) if Instant::now() >= end => {
-                return Err(Failure::Failed(format!(
-                    "{backend} still has {flows} flows; it goes on draining"
-                )));
-            }
-            Some(Some(flows)) => output.say(&format!("{backend}: {flows} flows left")),
+        };
+        let (count, what) = left;
+        // What workers said last may be from before the drain.
+        let sure = what == FLOWS || begun.elapsed() >= WORKERS_REPORT;
+        if count == 0 && sure {
+            return done(backend, what, output);
         }
+        if Instant::now() >= end && sure {
+            return Err(Failure::Failed(format!("{backend} still has {count} {what}; it goes on draining")));
+        }
+        if count > 0 {
+            output.say(&format!("{backend}: {count} {what} left"));
+        }
+    }
+}
+
+/// What a backend has left, and what that is; `None`: nobody counts it.
+fn left(backend: &BackendStats) -> Option<(u64, &'static str)> {
+    match (&backend.l7_traffic, backend.flows) {
+        (Some(l7), _) => Some((l7.requests_active.saturating_add(l7.requests_pending), REQUESTS)),
+        (None, Some(flows)) => Some((flows, FLOWS)),
+        (None, None) => None,
+    }
+}
+
+fn done(backend: &str, what: &str, output: &Output) -> Result<(), Failure> {
+    output.say(&format!("{backend} has no {what} left"));
+    Ok(())
+}
+
+/// Why a backend gets nothing new although it no longer drains.
+fn still_nothing(daemon: &Daemon, service: &str, backend: &str) -> Result<Option<String>, Failure> {
+    let document = daemon.ask(daemon.client.service(service))?.value;
+    let found = document.backends.iter().find(|found| found.address == backend);
+    Ok(found.and_then(|found| silent(service, found)))
+}
+
+fn silent(service: &str, backend: &BackendDocument) -> Option<String> {
+    let BackendDocument { address, weight, health, .. } = backend;
+    match (weight, health.up) {
+        (0, _) => Some(format!(
+            "{address} has weight 0 and still gets nothing new; \
+             `weir backend weight {service} {address} 100` gives it a share"
+        )),
+        (_, false) => {
+            let why = health.detail.as_deref().unwrap_or("`weir service show` has more");
+            Some(format!("{address} is down and gets nothing new until it is up: {why}"))
+        }
+        (_, true) => None,
     }
 }
 
@@ -175,3 +223,52 @@ fn weight_range() -> clap::builder::RangedI64ValueParser<u16> {
 }
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1_050);
+const FLOWS: &str = "flows";
+const REQUESTS: &str = "requests or connections under way";
+/// After this long all workers have reported what is from behind a change: each second, and a moment for the daemon's own.
+const WORKERS_REPORT: Duration = Duration::from_millis(3_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::types::{L7Traffic, Traffic};
+    use crate::model::AdminState;
+
+    fn stats(flows: Option<u64>, l7_traffic: Option<L7Traffic>) -> BackendStats {
+        BackendStats {
+            address: "10.0.0.11:80".into(),
+            traffic: Traffic::default(),
+            flows,
+            l7_traffic,
+            weight: 100,
+            state: AdminState::Drain,
+            up: true,
+        }
+    }
+
+    #[test]
+    fn flows_or_requests_are_waited_for_and_else_nothing() {
+        assert_eq!(left(&stats(Some(3), None)), Some((3, FLOWS)));
+        assert_eq!(left(&stats(None, None)), None);
+        let l7 = L7Traffic { requests_active: 2, requests_pending: 1, ..L7Traffic::default() };
+        assert_eq!(left(&stats(None, Some(l7))), Some((3, REQUESTS)));
+    }
+
+    #[test]
+    fn the_end_of_a_drain_says_where_nothing_comes_of_it() {
+        let backend = |weight: u16, up: bool| -> BackendDocument {
+            serde_json::from_value(serde_json::json!({
+                "address": "10.0.0.11:80", "weight": weight, "state": "active", "origin": "file",
+                "overridden": false, "health": {"up": up, "detail": "refused"},
+            }))
+            .unwrap()
+        };
+        assert_eq!(silent("web", &backend(100, true)), None);
+        let told = silent("web", &backend(0, true)).unwrap();
+        assert!(
+            told.contains("weight 0") && told.contains("weir backend weight web 10.0.0.11:80 100"),
+            "{told}"
+        );
+        assert!(silent("web", &backend(7, false)).unwrap().contains("refused"));
+    }
+}

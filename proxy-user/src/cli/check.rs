@@ -1,12 +1,14 @@
 //! `weir check`: the configuration, then this machine. Changes nothing.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::environment;
 use super::failure::{Exit, Failure};
 use super::output::{Colour, Output};
-use super::run::Setup;
+use super::run::{Places, Setup};
 use super::table::printable;
 use super::{Global, reach::Daemon};
 use crate::config::{Diagnostic, Loaded, Severity};
@@ -17,6 +19,9 @@ pub struct CheckArgs {
     /// What to check: as for `weir run`.
     #[command(flatten)]
     pub setup: Setup,
+    /// Runtime directory of the weir that may run here, whose own programs are no strangers [default: /run/weir]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
     /// Only the configuration, not this machine's interfaces, addresses and ports
     #[arg(long)]
     pub no_env: bool,
@@ -38,7 +43,8 @@ pub fn check(args: &CheckArgs, global: &Global, output: &Output) -> Result<(), F
         Ok(loaded) => {
             let mut report = Report::new(&loaded);
             if !args.no_env {
-                let daemon = Daemon::reach(global)?;
+                let places = Places { run_dir: args.run_dir.clone(), ..Places::default() };
+                let daemon = Daemon::at(global, &places)?;
                 report.environment = environment::check(&loaded, &daemon);
             }
             report

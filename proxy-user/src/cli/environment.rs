@@ -63,9 +63,13 @@ async fn network(loaded: &Loaded, ours: &BTreeSet<u32>) -> Result<Vec<Finding>, 
     let netlink = Netlink::open()?;
     let mut findings = interfaces(loaded, ours, &link::list(&netlink).await?);
     for (name, service) in &loaded.desired.services {
-        for backend in service.backends.keys().filter(|_| service.is_forwarded()) {
+        for backend in service.backends.keys() {
             if let Err(cause) = nexthop::way(&netlink, backend.addr).await? {
-                findings.push(no_way(name, backend, &cause));
+                findings.extend(if service.is_forwarded() {
+                    Some(no_way(name, backend, &cause))
+                } else {
+                    no_connection(name, backend, &cause)
+                });
             }
         }
     }
@@ -123,6 +127,14 @@ fn no_way(service: &str, backend: &BackendAddr, cause: &Unreachable) -> Finding 
     }
 }
 
+/// Workers connect by the host's own routes, to this host, too.
+fn no_connection(service: &str, backend: &BackendAddr, cause: &Unreachable) -> Option<Finding> {
+    let what = format!("workers of the service `{service}` cannot connect to its backend {backend}: {cause}");
+    let hint =
+        "weir starts all the same; requests go to its other backends, and without any are answered 503";
+    (*cause != Unreachable::Local).then(|| warning("env.no_way", what, hint))
+}
+
 fn error(code: &'static str, message: String, hint: &str) -> Finding {
     Finding { code, severity: Severity::Error, message, hint: hint.to_owned() }
 }
@@ -162,5 +174,14 @@ mod tests {
         assert_eq!(findings(&[link("eth0", true, Some(7))]), Vec::<&str>::new());
         assert_eq!(findings(&[link("eth1", true, None)]), ["env.interface"]);
         assert_eq!(findings(&[link("eth0", false, Some(8))]), ["env.interface_down", "env.foreign_program"]);
+    }
+
+    #[test]
+    fn a_backend_of_l7_may_be_this_host_but_must_have_a_route() {
+        let backend = "10.0.0.11:80".parse().unwrap();
+        assert_eq!(no_connection("web", &backend, &Unreachable::Local), None);
+        let found = no_connection("web", &backend, &Unreachable::NoRoute).unwrap();
+        assert_eq!((found.code, found.severity), ("env.no_way", Severity::Warning));
+        assert!(found.message.contains("cannot connect") && found.message.contains("no route"), "{found:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! `weir l7`: workers of the L7 path, their connections, and the routes that they serve by.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 
 use super::Global;
@@ -148,6 +150,23 @@ fn status(found: &L7Status, output: &Output) -> String {
         text.push('\n');
         text.push_str(&table.render());
     }
+    for one in found.services.iter().filter(|one| !one.reasons.is_empty()) {
+        let list = |counts: &BTreeMap<String, u64>| {
+            let counts: Vec<_> =
+                counts.iter().map(|(what, times)| format!("{what} {}", count(*times, false))).collect();
+            counts.join(", ")
+        };
+        let refused = match list(&one.refused) {
+            none if none.is_empty() => none,
+            kinds => format!("; refused for {kinds}"),
+        };
+        text.push_str(&printable(&format!(
+            "{} answered by weir: {}{refused}",
+            one.service,
+            list(&one.reasons)
+        )));
+        text.push('\n');
+    }
     text
 }
 
@@ -158,7 +177,7 @@ fn connections(found: &L7Connections) -> String {
         ("SERVICE", Align::Left),
         ("CODEC", Align::Left),
         ("STATE", Align::Left),
-        ("UPSTREAM", Align::Left),
+        ("BACKEND", Align::Left),
         ("AGE", Align::Right),
         ("REQUESTS", Align::Right),
         ("ACTIVE", Align::Right),
@@ -197,7 +216,7 @@ fn routes(found: &L7Routes) -> String {
 
 fn service_text(service: &L7Service) -> String {
     let mut text = format!(
-        "\n{} {}  {}  {}  {}/{} endpoints take requests\n",
+        "\n{} {}  {}  {}  {}/{} backends take requests\n",
         printable(&service.name),
         service.vip,
         printable(&service.codec),

@@ -20,6 +20,7 @@ WORKER  PID  STATE     GEN  CONNS  ACTIVE  RESTARTS  LAST END   TROUBLE
 
 SERVICE  CONNS  REQUESTS  ACTIVE  PENDING  2XX  3XX  4XX  5XX  RETRIES  RESETS
 shop         5        40       1        0   37    0    2    1        3       1
+shop answered by weir: bad_request 1, denied 1; refused for host 1
 "
     );
     assert!(status(&crate::control::l7::status(None), &plain()).starts_with("no L7 workers"));
@@ -45,7 +46,7 @@ fn connections_are_lines() {
     assert_eq!(
         connections(&found),
         "\
-WORKER  CLIENT           SERVICE  CODEC  STATE  UPSTREAM         AGE  REQUESTS  ACTIVE   IN  OUT
+WORKER  CLIENT           SERVICE  CODEC  STATE  BACKEND          AGE  REQUESTS  ACTIVE   IN  OUT
 1       192.0.2.7:40000  shop     http1  busy   10.0.0.21:8080  1m5s      1.5k       1  90k   12
 "
     );
@@ -61,7 +62,7 @@ fn routes_stand_in_their_order() {
         "\
 generation 1, in force in 1 of 2 workers
 
-shop 198.51.100.20:80  http1  least request of two  1/2 endpoints take requests
+shop 198.51.100.20:80  http1  least request of two  1/2 backends take requests
   front: shop.example, *.shop.example
     1. lane: header x-lane is `b`
        forward to shop (weight 3), next (weight 1), timeout 500 ms, up to 2 retries (budget 20%)

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::units::rate;
-use crate::control::types::{InterfaceStats, StatsSnapshot, Traffic};
+use crate::control::types::{InterfaceStats, L7Traffic, StatsSnapshot, Traffic};
 
 /// Two readings, the second the newer.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Readings<'a> {
     pub(crate) now: &'a StatsSnapshot,
 }
 
-/// Per second: new connections, packets and bits towards the backend.
+/// Per second: new connections, packets and bits towards the backend; requests, where workers count them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Rates {
     /// Connections.
@@ -23,6 +23,8 @@ pub(crate) struct Rates {
     pub(crate) packets: Option<f64>,
     /// Bits.
     pub(crate) bits: Option<f64>,
+    /// Requests of an `l7` service.
+    pub(crate) requests: Option<f64>,
 }
 
 impl<'a> Readings<'a> {
@@ -38,10 +40,14 @@ impl<'a> Readings<'a> {
             return Rates::default();
         };
         let seconds = self.seconds();
+        let requests = |found: Found| found.1.map(|l7| l7.requests);
+        let requests = requests(before).zip(requests(now));
+        let (before, now) = (before.0, now.0);
         Rates {
             connections: rate(before.connections, now.connections, seconds),
             packets: rate(before.packets, now.packets, seconds),
             bits: rate(before.bytes, now.bytes, seconds).map(|bytes| bytes * 8.0),
+            requests: requests.and_then(|(before, now)| rate(before, now, seconds)),
         }
     }
 
@@ -74,12 +80,16 @@ impl<'a> Readings<'a> {
     }
 }
 
-fn traffic(snapshot: &StatsSnapshot, service: &str, backend: Option<&str>) -> Option<Traffic> {
+/// What XDP has counted, and the workers, where there are any.
+type Found = (Traffic, Option<L7Traffic>);
+
+fn traffic(snapshot: &StatsSnapshot, service: &str, backend: Option<&str>) -> Option<Found> {
     let stats = snapshot.services.iter().find(|stats| stats.service == service)?;
     match backend {
-        None => Some(stats.traffic),
+        None => Some((stats.traffic, stats.l7_traffic)),
         Some(address) => {
-            stats.backends.iter().find(|stats| stats.address == address).map(|stats| stats.traffic)
+            let found = stats.backends.iter().find(|stats| stats.address == address)?;
+            Some((found.traffic, found.l7_traffic))
         }
     }
 }
@@ -118,10 +128,12 @@ pub(crate) mod tests {
                 forward: Forward::Nat,
                 traffic,
                 flows: Some(3),
+                l7_traffic: None,
                 backends: vec![BackendStats {
                     address: "10.0.0.11:8080".into(),
                     traffic,
                     flows: Some(3),
+                    l7_traffic: None,
                     weight: 100,
                     state: AdminState::Active,
                     up: true,
@@ -137,7 +149,9 @@ pub(crate) mod tests {
         let before = reading("2026-01-01T00:00:00Z", "a", 10, 1_000);
         let now = reading("2026-01-01T00:00:02Z", "a", 30, 3_000);
         let rates = Readings::new(Some(&before), &now).traffic("web", Some("10.0.0.11:8080"));
-        assert_eq!(rates, Rates { connections: Some(10.0), packets: Some(1_000.0), bits: Some(800_000.0) });
+        let wanted =
+            Rates { connections: Some(10.0), packets: Some(1_000.0), bits: Some(800_000.0), requests: None };
+        assert_eq!(rates, wanted);
         assert_eq!(Readings::new(Some(&before), &now).traffic("other", None), Rates::default());
     }
 

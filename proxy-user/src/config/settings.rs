@@ -64,6 +64,25 @@ impl RegistryChanges {
 }
 
 impl Settings {
+    /// Keys of these settings that differ from those in force and hold from the next start only.
+    #[must_use]
+    pub fn need_restart(&self, before: &Self) -> Vec<&'static str> {
+        let (limits, old) = (&self.limits, &before.limits);
+        [
+            ("[api] socket", self.api_socket != before.api_socket),
+            ("[api] group", self.api_group != before.api_group),
+            ("[metrics] listen", self.metrics_listen != before.metrics_listen),
+            ("[state] dir", self.state_dir != before.state_dir),
+            ("[l7] workers", self.l7_workers != before.l7_workers),
+            ("[limits] acl_ipv4_prefixes", limits.acl_ipv4_prefixes != old.acl_ipv4_prefixes),
+            ("[limits] acl_ipv6_prefixes", limits.acl_ipv6_prefixes != old.acl_ipv6_prefixes),
+            ("[limits] flows", limits.flows != old.flows),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+    }
+
     /// What these settings change about the registries of others that are in force.
     #[must_use]
     pub fn registry_changes(&self, before: &Self) -> RegistryChanges {
@@ -159,5 +178,21 @@ impl Part {
             reply_route: self.reply_route,
             seed: self.seed.unwrap_or(default_seed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_nothing_else() {
+        let old = Settings::default();
+        let new = Settings { l7_workers: Some(2), zone: Some("a".into()), ..Settings::default() };
+        assert_eq!(new.need_restart(&old), ["[l7] workers"]);
+        assert_eq!(old.need_restart(&old), [""; 0]);
+        let limits = Limits { flows: 1, ..Limits::default() };
+        let new = Settings { api_group: Some("ops".into()), limits, ..Settings::default() };
+        assert_eq!(new.need_restart(&old), ["[api] group", "[limits] flows"]);
     }
 }

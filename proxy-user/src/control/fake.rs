@@ -307,10 +307,12 @@ pub(crate) fn stats(view: &View) -> StatsSnapshot {
             forward: Forward::Nat,
             traffic: Default::default(),
             flows: Some(4),
+            l7_traffic: None,
             backends: vec![super::types::BackendStats {
                 address: "10.0.0.11:8080".into(),
                 traffic: Default::default(),
                 flows: Some(4),
+                l7_traffic: None,
                 weight: 100,
                 state: AdminState::Active,
                 up: true,

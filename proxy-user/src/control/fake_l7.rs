@@ -40,7 +40,11 @@ fn stats(requests: u64, active: u64, under_way: u64) -> Stats {
         requests,
         requests_active: under_way,
         answers: answers.clone(),
-        reasons: [("denied".into(), odd)].into(),
+        reasons: [("denied".into(), odd), ("bad_request".into(), odd)]
+            .into_iter()
+            .filter(|(_, times)| *times > 0)
+            .collect(),
+        refused: [("host".into(), odd)].into_iter().filter(|(_, times)| *times > 0).collect(),
         resets: odd,
         retries: 3 * odd,
         routes: [("front/lane".into(), RouteStats { requests, answers })].into(),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::types::{L7ServiceTotals, L7Status, L7Worker, L7WorkerState};
+use super::types::{L7ServiceTotals, L7Status, L7Traffic, L7Worker, L7WorkerState};
 use crate::l7::process::observer::Observer;
 use crate::l7::process::workers::WorkerView;
-use crate::l7::stats::{ServiceStats, Stats};
+use crate::l7::stats::{EndpointStats, ServiceStats, Stats};
 
 /// The workers, those that drain behind those that serve.
 #[must_use]
@@ -92,5 +92,37 @@ fn totals(name: &str, stats: &ServiceStats) -> L7ServiceTotals {
         classes: stats.answers.classes.to_vec(),
         retries: stats.retries,
         resets: stats.resets,
+        reasons: stats.reasons.clone(),
+        refused: stats.refused.clone(),
+    }
+}
+
+/// What workers have counted of a service, as `weir service` shows it.
+#[must_use]
+pub fn of_service(stats: &ServiceStats) -> L7Traffic {
+    L7Traffic {
+        connections_active: stats.active,
+        connections: stats.accepted,
+        connections_failed: stats.failed,
+        requests: stats.requests,
+        requests_active: stats.requests_active.saturating_add(stats.tunnels),
+        requests_pending: stats.pending,
+        failures: stats.answers.classes.last().copied().unwrap_or(0),
+        ejected: 0,
+    }
+}
+
+/// The same of one of its backends.
+#[must_use]
+pub fn of_backend(stats: &EndpointStats) -> L7Traffic {
+    L7Traffic {
+        connections_active: stats.connections,
+        connections: stats.connects,
+        connections_failed: stats.connect_failures,
+        requests: stats.requests,
+        requests_active: stats.active,
+        requests_pending: stats.pending,
+        failures: stats.failures,
+        ejected: stats.ejected,
     }
 }

@@ -46,6 +46,38 @@ pub(crate) fn unacknowledged(socket: &OwnedFd) -> usize {
     left.ok().and_then(|left| usize::try_from(left).ok()).unwrap_or(0)
 }
 
+/// The driver of a network device of this thread's network namespace (`SIOCETHTOOL`); `/sys/class/net` may show another
+/// namespace's. `None`: there is no such device, or it does not tell.
+pub(crate) fn driver(device: &str) -> Option<String> {
+    /// As `struct ethtool_drvinfo` of linux/ethtool.h.
+    #[repr(C)]
+    struct DriverInfo {
+        command: u32,
+        driver: [u8; 32],
+        rest: [u8; 160],
+    }
+    const GET_DRIVER_INFO: u32 = 3;
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    let mut info = DriverInfo { command: GET_DRIVER_INFO, driver: [0; 32], rest: [0; 160] };
+    // SAFETY: all bytes of this structure of numbers and a union of such may be zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // Its last byte stays zero.
+    if device.len() >= request.ifr_name.len() {
+        return None;
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = ptr::from_mut(&mut info).cast();
+    // SAFETY: `SIOCETHTOOL` takes an `ifreq` whose data is a structure that begins with a command; this command writes
+    // `struct ethtool_drvinfo`, for which `info` has room. Both live on, and the socket is open.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, ptr::from_mut(&mut request)) };
+    let name = std::ffi::CStr::from_bytes_until_nul(&info.driver).ok()?.to_str().ok()?;
+    let _ = info.rest;
+    (done == 0 && !name.is_empty()).then(|| name.to_owned())
+}
+
 /// `SIOCOUTQ`.
 const OUTQ: rustix::ioctl::Opcode = 0x5411;
 
@@ -343,3 +375,15 @@ const LINK_INFO_SIZE: u32 = 24;
 const MIN_CURSOR: usize = 8;
 
 const _: () = assert!(size_of::<RawLinkInfo>() == LINK_INFO_SIZE as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_has_no_driver() {
+        assert_eq!(driver("no-such-dev"), None);
+        assert_eq!(driver("a-name-that-no-device-can-have"), None);
+        assert_eq!(size_of::<libc::ifreq>(), 40);
+    }
+}

@@ -72,6 +72,8 @@ pub struct ServiceStats {
     pub answers: Answers,
     /// Answers that weir gave itself, by reason (`codec::LocalReason::label`).
     pub reasons: BTreeMap<String, u64>,
+    /// Requests whose bytes were not taken, by what is wrong with them (`codec::Fault::label`).
+    pub refused: BTreeMap<String, u64>,
     /// Connections of endpoints that ended while a request was under way.
     pub resets: u64,
     /// Requests tried again.

@@ -2,7 +2,7 @@
 //! registries; beyond a bound they have no series of their own, and a gauge says how many those are.
 
 use super::{Buckets, Family, Labels, Value, counter, gauge, histogram};
-use crate::l7::codec::LocalReason;
+use crate::l7::codec::{Fault, LocalReason};
 use crate::l7::process::observer::Observer;
 use crate::l7::process::workers::WorkerView;
 use crate::l7::stats::{Answers, EndpointStats, RouteStats, ServiceStats, Stats};
@@ -63,6 +63,12 @@ fn of_services(stats: &Stats) -> Vec<Family> {
             .into_iter()
             .filter_map(move |(reason, count)| Some((with(&labels, "reason", reason), Value::Whole(*count?))))
     });
+    let refused = all().flat_map(|(labels, one)| {
+        let counts = Fault::ALL.map(Fault::label).map(|kind| (kind, one.refused.get(kind)));
+        counts
+            .into_iter()
+            .filter_map(move |(kind, count)| Some((with(&labels, "kind", kind), Value::Whole(*count?))))
+    });
     vec![
         gauge("weir_l7_connections_active", "Clients' connections now", of(|one| one.active)),
         counter("weir_l7_connections", "Clients' connections accepted", of(|one| one.accepted)),
@@ -86,6 +92,11 @@ fn of_services(stats: &Stats) -> Vec<Family> {
             all().flat_map(|(labels, one)| classes(&labels, &one.answers)),
         ),
         counter("weir_l7_local_responses", "Answers that weir gave itself, by reason", local),
+        counter(
+            "weir_l7_refused",
+            "Requests that were not taken, by what is wrong with their bytes",
+            refused,
+        ),
         histogram(
             "weir_l7_request_duration_seconds",
             "Time from a request's head to its answer's end",

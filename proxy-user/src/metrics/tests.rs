@@ -76,6 +76,7 @@ async fn names_are_pinned() {
         "weir_l7_requests_total{service=\"shop\"} 40",
         "weir_l7_responses_total{service=\"shop\",class=\"4xx\"} 2",
         "weir_l7_local_responses_total{service=\"shop\",reason=\"denied\"} 1",
+        "weir_l7_refused_total{service=\"shop\",kind=\"host\"} 1",
         "weir_l7_request_duration_seconds_bucket{le=\"0.00025\",service=\"shop\"} 0",
         "weir_l7_request_duration_seconds_bucket{le=\"0.0005\",service=\"shop\"} 39",
         "weir_l7_request_duration_seconds_count{service=\"shop\"} 39",
@@ -148,7 +149,7 @@ const NAMES: &str = "
     weir_l7_access_log_lost_total weir_l7_tunnels_active
     weir_l7_connections_active weir_l7_connections_total weir_l7_connections_failed_total weir_l7_bytes_total
     weir_l7_requests_total weir_l7_requests_active weir_l7_requests_pending weir_l7_responses_total
-    weir_l7_local_responses_total weir_l7_mirrored_total weir_l7_mirrors_lost_total weir_l7_request_duration_seconds weir_l7_resets_total weir_l7_retries_total
+    weir_l7_local_responses_total weir_l7_mirrored_total weir_l7_mirrors_lost_total weir_l7_refused_total weir_l7_request_duration_seconds weir_l7_resets_total weir_l7_retries_total
     weir_l7_pool_hits_total weir_l7_panics_total weir_l7_route_requests_total weir_l7_route_responses_total
     weir_l7_route_request_duration_seconds weir_l7_routes_without_series
     weir_l7_upstream_requests_total weir_l7_upstream_responses_total weir_l7_upstream_request_duration_seconds

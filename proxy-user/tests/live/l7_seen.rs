@@ -75,8 +75,26 @@ fn l7_workers_connections_and_routes_are_seen_and_counters_outlive_workers() {
         let series =
             format!("weir_l7_upstream_requests_total{{service=\"l7-4-80\",upstream=\"{upstream}\"}}");
         assert_eq!(metric(&daemon, &series), Some(26.0));
+        let shown = daemon.json(&["service", "show", "l7-4-80", "--no-rates"])["services"][0].clone();
+        assert_eq!(shown["l7_traffic"]["requests"], 26, "{shown:#}");
+        assert_eq!(shown["backends"][0]["l7_traffic"]["requests"], 26, "{shown:#}");
+        let shown = daemon.done(&["service", "show", "l7-4-80", "--no-rates"]).out;
+        assert!(shown.contains("over this host's own routes") && !shown.contains("unknown next"), "{shown}");
         let restarts = daemon.json(&["l7", "status"])["workers"][0]["restarts"].clone();
         assert_eq!(restarts, 1);
+
+        let driver = daemon.json(&["status"])["interfaces"][0]["driver"].clone();
+        assert_eq!(driver, "veth", "of the daemon's namespace, whatever /sys shows");
+
+        let mut talk = bed.talk(family.vip_at(80));
+        talk.ask().unwrap();
+        let backend = upstream.to_string();
+        let drain = |wait| daemon.weir(&["backend", "drain", "l7-4-80", &backend, "--wait", wait]);
+        let waited = drain("1s");
+        assert!(waited.exit == 1 && waited.err.contains("still has 1 request"), "{waited:?}");
+        drop(talk);
+        let waited = drain("20s");
+        assert_eq!(waited.exit, 0, "{waited:?}");
 
         // These speak no protocol that has requests.
         let refused = daemon.weir(&["explain", "--bolt", "com.example.X", "say"]);

@@ -101,6 +101,9 @@ pub(super) fn text(answer: &L7Answer, output: &Output) -> String {
     let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<9}{}\n", printable(value)));
     let service = &answer.service;
     line("service", &format!("{} {} {}: {}", service.name, service.vip, service.codec, service.why));
+    if let Some(detected) = &service.detected {
+        line("codec", detected);
+    }
     if let Some(access) = &answer.access {
         line("access", access);
     }
@@ -183,12 +186,13 @@ mod tests {
         let answer = L7Answer {
             generation: 7,
             outcome: "forward".into(),
-            text: "It goes to an endpoint of web.".into(),
+            text: "It goes to a backend of web.".into(),
             service: L7ExplainService {
                 name: "web".into(),
                 vip: "198.51.100.10:80".into(),
                 codec: "http1".into(),
                 why: "it was named".into(),
+                detected: Some("http1 by its first bytes".into()),
             },
             access: Some("allowed: rule 1 has 10.0.0.1".into()),
             virtual_host: Some(L7ExplainHost {
@@ -224,8 +228,9 @@ mod tests {
         assert_eq!(
             text(&answer, &output),
             "\
-FORWARD  It goes to an endpoint of web.
+FORWARD  It goes to a backend of web.
   service  web 198.51.100.10:80 http1: it was named
+  codec    http1 by its first bytes
   access   allowed: rule 1 has 10.0.0.1
   host     shop has shop.example by *.example
   route    shop/lane not: the header x-lane is not there, wanted `b`

@@ -1,6 +1,7 @@
 //! `weir service`: VIPs.
 
 mod add;
+mod l7_view;
 mod view;
 
 use clap::{Args, Subcommand};
@@ -14,7 +15,7 @@ use super::registry::{hold_line, publication_line, query_line};
 use super::table::printable;
 use super::{Global, origin_word};
 use crate::control::types::{Code, ServiceDocument, StatsSnapshot};
-use crate::model::{Announce, UnknownPort};
+use crate::model::{Announce, Forward, UnknownPort};
 pub use add::{AddArgs, AnnounceArg, ForwardArg, UnknownPortArg};
 use view::{View, mode_word};
 
@@ -150,13 +151,14 @@ fn details(service: &ServiceDocument) -> String {
     }
     for backend in &service.backends {
         let way = |field: &Option<String>| field.clone().unwrap_or_else(|| "unknown".to_owned());
-        text.push_str(&format!(
-            "  {} by {} next hop {}, origin {}\n",
-            backend.address,
-            way(&backend.health.interface),
-            way(&backend.health.next_hop),
-            origin_word(backend.origin)
-        ));
+        let way = match service.forward {
+            // XDP sends it nothing: workers connect to it.
+            Forward::L7 => "over this host's own routes".to_owned(),
+            Forward::Nat | Forward::DsrL2 => {
+                format!("by {} next hop {}", way(&backend.health.interface), way(&backend.health.next_hop))
+            }
+        };
+        text.push_str(&format!("  {} {way}, origin {}\n", backend.address, origin_word(backend.origin)));
     }
     for source in &service.sources {
         text.push_str(&format!("  from {}\n", query_line(source)));

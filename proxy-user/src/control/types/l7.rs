@@ -1,5 +1,7 @@
 //! The L7 path: its workers, their connections, and the routes that they serve by.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -95,6 +97,12 @@ pub struct L7ServiceTotals {
     pub retries: u64,
     /// Connections of backends that ended under a request.
     pub resets: u64,
+    /// Answers that weir gave itself, by reason, as in the access log.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
+    /// Requests that were not taken, by what is wrong with their bytes, as in the access log.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Live connections, a bounded number of them.

@@ -89,6 +89,9 @@ pub struct L7ExplainService {
     pub codec: String,
     /// Why it is this service.
     pub why: String,
+    /// What the first bytes are taken for, where the service detects its protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected: Option<String>,
 }
 
 /// The virtual host's part of a decision.

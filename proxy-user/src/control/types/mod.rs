@@ -44,8 +44,8 @@ pub use service::{
     BackendDocument, BackendHealth, BackendPut, ServiceDocument, ServicePut, Services, WeightPut,
 };
 pub use stats::{
-    BackendStats, InterfaceStats, ListStats, MapStats, ReasonCount, ServiceStats, SnatStats, StatsSnapshot,
-    Traffic,
+    BackendStats, InterfaceStats, L7Traffic, ListStats, MapStats, ReasonCount, ServiceStats, SnatStats,
+    StatsSnapshot, Traffic,
 };
 pub use status::{
     ChangeRecord, Condition, DetachAnswer, Health, InterfaceStatus, PacketTotals, Peer, ReloadAnswer,

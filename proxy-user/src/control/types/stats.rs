@@ -84,6 +84,28 @@ pub struct Traffic {
     pub reply_bytes: u64,
 }
 
+/// What all workers together have counted of an `l7` service, or of one of its backends, since they started; up to a second
+/// old. All but what is "now" only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct L7Traffic {
+    /// Connections now: of clients to the service, of workers to the backend.
+    pub connections_active: u64,
+    /// Connections so far: accepted from clients, begun to the backend.
+    pub connections: u64,
+    /// Connections of clients for which no backend was reached; those to the backend that could not be made.
+    pub connections_failed: u64,
+    /// Requests; a tunnel (`tcp`, WebSocket) is one.
+    pub requests: u64,
+    /// Requests and tunnels under way now; of Bolt, those that wait for an answer.
+    pub requests_active: u64,
+    /// Requests that wait for a connection now.
+    pub requests_pending: u64,
+    /// Requests of the service that were answered 5xx; requests that the backend failed: 5xx, reset, timed out.
+    pub failures: u64,
+    /// Workers that leave the backend out for its failures now.
+    pub ejected: u64,
+}
+
 /// Counters of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceStats {
@@ -98,6 +120,9 @@ pub struct ServiceStats {
     pub traffic: Traffic,
     /// Flows now; none where the mode keeps no exact flows.
     pub flows: Option<u64>,
+    /// What workers have counted, of an `l7` service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7_traffic: Option<L7Traffic>,
     /// Backends by address.
     pub backends: Vec<BackendStats>,
 }
@@ -107,11 +132,14 @@ pub struct ServiceStats {
 pub struct BackendStats {
     /// Address.
     pub address: String,
-    /// Traffic.
+    /// Traffic that XDP sends it: none of an `l7` service, whose connections to it are the workers' own.
     #[serde(flatten)]
     pub traffic: Traffic,
     /// Flows now; none where the mode keeps no exact flows.
     pub flows: Option<u64>,
+    /// What workers have counted, of an `l7` service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7_traffic: Option<L7Traffic>,
     /// Weight in force.
     pub weight: u16,
     /// What the operator wants.

@@ -30,7 +30,7 @@ pub mod tcp;
 pub use body::{Body, Chunks, Progress};
 pub use edit::{ClientNote, Edits, Forwarded, HeaderEdit, NoteStyle};
 pub use head::{Asked, Head, IdPlace, Keys, Kind, Span, Status, Timeout};
-pub use reply::{LocalReason, Refusal, Reply, ReplyEnd};
+pub use reply::{Fault, LocalReason, Refusal, Reply, ReplyEnd};
 pub use session::{Limits, Session, Side};
 
 /// Every codec, in the order of detection: the strongest magic first. `tcp` detects nothing; it is what a listener
@@ -115,6 +115,11 @@ pub trait Codec: Sync {
 
     /// Appends an answer of weir's own to a request: an error, a redirect, a direct answer.
     fn reply(&self, asked: &Asked, reply: &Reply<'_>, out: &mut Vec<u8>) -> ReplyEnd;
+
+    /// The status that [`Codec::reply`] writes, in the words of the protocol.
+    fn status_words(&self, reply: &Reply<'_>) -> String {
+        reply.status.to_string()
+    }
 
     /// The protocol's own status as an HTTP status.
     fn http_status(&self, wire: u32) -> u16;

@@ -87,17 +87,83 @@ impl LocalReason {
     pub const fn text(self) -> &'static str {
         match self {
             Self::NoRoute => "no route",
-            Self::NoUpstream => "no endpoint available",
+            Self::NoUpstream => "no backend available",
             Self::Denied => "denied",
             Self::Overloaded => "overloaded",
-            Self::QueueTimeout => "no connection to an endpoint in time",
-            Self::Timeout => "upstream timed out",
-            Self::Reset => "upstream connection failed",
+            Self::QueueTimeout => "no connection to a backend in time",
+            Self::Timeout => "backend timed out",
+            Self::Reset => "connection to the backend failed",
             Self::BadRequest => "bad request",
             Self::TooLarge => "too large",
-            Self::BadResponse => "bad answer from upstream",
+            Self::BadResponse => "bad answer from the backend",
             Self::Internal => "internal error",
             Self::Memory => "too much is kept for this client",
+        }
+    }
+}
+
+/// What is wrong with a client's bytes that are not taken: the closed list that counters and the access log share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No codec of the service knows the first bytes of the connection.
+    Protocol,
+    /// Start line, fields, lines' ends, a frame's kind.
+    Syntax,
+    /// A version of the protocol.
+    Version,
+    /// A method that is not offered or not written as one.
+    Method,
+    /// What is asked for: URL, target of CONNECT, Bolt headers that route.
+    Target,
+    /// The host: none, two, or none that can be one.
+    Host,
+    /// Where the message ends cannot be told, or two readers would tell otherwise.
+    Framing,
+    /// An `Expect` that is not `100-continue`.
+    Expect,
+    /// The head passes its bounds.
+    HeadSize,
+    /// The body or the whole message passes its bound.
+    BodySize,
+    /// A checksum is wrong.
+    Checksum,
+    /// It did not come to its end in time.
+    Late,
+}
+
+impl Fault {
+    /// All, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Protocol,
+        Self::Syntax,
+        Self::Version,
+        Self::Method,
+        Self::Target,
+        Self::Host,
+        Self::Framing,
+        Self::Expect,
+        Self::HeadSize,
+        Self::BodySize,
+        Self::Checksum,
+        Self::Late,
+    ];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::Syntax => "syntax",
+            Self::Version => "version",
+            Self::Method => "method",
+            Self::Target => "target",
+            Self::Host => "host",
+            Self::Framing => "framing",
+            Self::Expect => "expect",
+            Self::HeadSize => "head_size",
+            Self::BodySize => "body_size",
+            Self::Checksum => "checksum",
+            Self::Late => "late",
         }
     }
 }
@@ -112,6 +178,8 @@ pub struct Refusal {
     pub status: u16,
     /// What, why, and the rule that it breaks.
     pub what: &'static str,
+    /// Of what kind that is; `None` where the bytes are not to blame.
+    pub fault: Option<Fault>,
     /// The request, as far as it could be read: an answer can be addressed to it.
     pub asked: Option<Asked>,
     /// The message's end is known: the connection can go on after this many bytes (as a [`super::Body::Length`] to be
@@ -123,7 +191,19 @@ impl Refusal {
     /// A refusal after which nothing on the connection can be trusted.
     #[must_use]
     pub const fn fatal(reason: LocalReason, what: &'static str) -> Self {
-        Self { reason, status: reason.http_status(), what, asked: None, skip: 0 }
+        let fault = match reason {
+            LocalReason::BadRequest => Some(Fault::Syntax),
+            LocalReason::TooLarge => Some(Fault::BodySize),
+            _ => None,
+        };
+        Self { reason, status: reason.http_status(), what, fault, asked: None, skip: 0 }
+    }
+
+    /// The same of a kind that its reason does not tell.
+    #[must_use]
+    pub const fn of(mut self, fault: Fault) -> Self {
+        self.fault = Some(fault);
+        self
     }
 
     /// The same with another HTTP status.

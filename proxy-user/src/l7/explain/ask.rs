@@ -3,7 +3,7 @@
 use crate::control::types::{L7Header, L7Query, L7Request};
 use crate::l7::codec::bolt::Bolt;
 use crate::l7::codec::http1::Http1;
-use crate::l7::codec::{Codec, Decoded, Head, Limits, Refusal, Session, Side};
+use crate::l7::codec::{self, Codec, Decoded, Detection, Head, Refusal, Session, Side};
 use crate::l7::snapshot::Service;
 use crate::wire::bolt;
 
@@ -34,15 +34,40 @@ impl Asked {
 
     /// The head that a worker finds.
     pub(super) fn decode(&self, service: &Service) -> Result<Head, Refusal> {
-        let rules = &service.rules;
-        let limits = Limits { connect: rules.connect, upgrade: !rules.no_upgrade, ..Limits::default() };
-        match self.codec.decode(&mut Session::new(Side::Client, limits), &self.message) {
+        let mut session = Session::new(Side::Client, service.codec_limits());
+        match self.codec.decode(&mut session, &self.message) {
             Ok(Decoded::Head(head)) => Ok(head),
             Ok(Decoded::More(_)) => Err(Refusal::fatal(
-                crate::l7::codec::LocalReason::BadRequest,
+                codec::LocalReason::BadRequest,
                 "the request is not complete as it stands: weir would wait for the rest",
             )),
             Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// What a service takes the request for that speaks several protocols.
+pub(super) enum Detected {
+    /// One codec is all that it has.
+    Nothing,
+    /// It is this one.
+    Is(&'static dyn Codec),
+    /// No codec has it.
+    Unknown,
+}
+
+impl Asked {
+    /// What its first bytes are taken for.
+    pub(super) fn detect(&self, service: &Service) -> Detected {
+        let names = &service.rules.detect;
+        let candidates: Vec<_> = names.iter().filter_map(|name| codec::by_name(name)).collect();
+        if candidates.is_empty() {
+            return Detected::Nothing;
+        }
+        match codec::detect(&candidates, &self.message) {
+            Detection::Is(found) => Detected::Is(found),
+            // Nothing follows.
+            Detection::More | Detection::Unknown => Detected::Unknown,
         }
     }
 }

@@ -10,9 +10,9 @@ mod words;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use self::ask::Asked;
+use self::ask::{Asked, Detected};
 pub use self::routes::routes;
-use super::codec::LocalReason;
+use super::codec::{Codec, LocalReason, Refusal, Reply};
 use super::route::access::AccessList;
 use super::route::{Asking, Ranges, VirtualHosts, why_not};
 use super::snapshot::{Access, Action, Destination, Route, Service, Snapshot, VirtualHost};
@@ -85,6 +85,7 @@ pub fn explain(
             vip: service.vip.to_string(),
             codec: asked.codec.name().to_owned(),
             why,
+            detected: None,
         },
         access: None,
         virtual_host: None,
@@ -92,10 +93,29 @@ pub fn explain(
         action: None,
         destinations: Vec::new(),
     };
+    let hosts = snapshot.routes.services.get(name).map_or(&[][..], Vec::as_slice);
+    let codec = match asked.detect(service) {
+        Detected::Nothing => asked.codec,
+        Detected::Is(codec) => {
+            let order = service.rules.detect.join(", ");
+            answer.service.detected =
+                Some(format!("{} by its first bytes, looked for in this order: {order}", codec.name()));
+            codec
+        }
+        Detected::Unknown => {
+            unknown(&mut answer, service, !hosts.is_empty());
+            if answer.outcome == "forward" {
+                let itself = [Destination { service: name.to_owned(), weight: 1 }];
+                forward(&mut answer, asked.codec, snapshot, stats, workers, &itself);
+            }
+            return Ok(answer);
+        }
+    };
+    let asked = Asked { codec, ..asked };
     let head = match asked.decode(service) {
         Ok(head) => head,
         Err(refusal) => {
-            refuse(&mut answer, refusal.reason, refusal.what);
+            refuse(&mut answer, codec, &refusal);
             return Ok(answer);
         }
     };
@@ -106,12 +126,11 @@ pub fn explain(
     {
         return Ok(answer);
     }
-    let hosts = snapshot.routes.services.get(name).map_or(&[][..], Vec::as_slice);
     let found = if hosts.is_empty() { Ok(None) } else { route(&mut answer, hosts, &asking).map(Some) };
     let route = match found {
         Ok(route) => route,
         Err(why) => {
-            refuse(&mut answer, LocalReason::NoRoute, why);
+            refuse(&mut answer, codec, &Refusal::fatal(LocalReason::NoRoute, why));
             return Ok(answer);
         }
     };
@@ -125,10 +144,12 @@ pub fn explain(
         Some(Action::Direct { status, .. }) => {
             (answer.outcome, answer.text) = ("direct".into(), format!("weir answers {status} itself."));
         }
-        Some(Action::Forward(to)) if !to.is_empty() => forward(&mut answer, snapshot, stats, workers, to),
+        Some(Action::Forward(to)) if !to.is_empty() => {
+            forward(&mut answer, codec, snapshot, stats, workers, to)
+        }
         Some(Action::Forward(_)) | None => {
             let itself = [Destination { service: name.to_owned(), weight: 1 }];
-            forward(&mut answer, snapshot, stats, workers, &itself);
+            forward(&mut answer, codec, snapshot, stats, workers, &itself);
         }
     }
     Ok(answer)
@@ -144,9 +165,27 @@ fn peer(query: &L7Query, service: &Service) -> IpAddr {
     query.source.map_or(unknown, |source| source.to_canonical())
 }
 
-fn refuse(answer: &mut L7Answer, reason: LocalReason, why: &str) {
+fn refuse(answer: &mut L7Answer, codec: &'static dyn Codec, refusal: &Refusal) {
+    say(answer, codec, &refusal.reply(), refusal.reason, refusal.what);
+}
+
+fn say(answer: &mut L7Answer, codec: &'static dyn Codec, reply: &Reply<'_>, reason: LocalReason, why: &str) {
     answer.outcome = reason.label().to_owned();
-    answer.text = format!("weir answers {} itself: {why}.", reason.http_status());
+    answer.text = format!("weir answers {} itself: {why}.", codec.status_words(reply));
+}
+
+/// What becomes of bytes that no codec of the service knows.
+fn unknown(answer: &mut L7Answer, service: &Service, routes: bool) {
+    let order = service.rules.detect.join(", ");
+    answer.service.detected = Some(if service.falls_back(routes) {
+        answer.outcome = "forward".to_owned();
+        format!("none of {order} knows its first bytes: it is passed on unread, as tcp")
+    } else {
+        answer.outcome = LocalReason::BadRequest.label().to_owned();
+        answer.text =
+            "weir closes the connection without an answer: no codec of the service knows it.".to_owned();
+        format!("none of {order} knows its first bytes")
+    });
 }
 
 /// Whether the client may ask.
@@ -166,7 +205,11 @@ fn admit(answer: &mut L7Answer, service: &Service, list: &Access, asking: &Askin
     };
     answer.access = Some(format!("{what}: {by}"));
     if !allowed {
-        refuse(answer, LocalReason::Denied, "its access rules deny the client");
+        refuse(
+            answer,
+            asking.codec,
+            &Refusal::fatal(LocalReason::Denied, "its access rules deny the client"),
+        );
     }
     allowed
 }
@@ -205,7 +248,14 @@ fn route<'a>(
     Err("no route of the virtual host matches")
 }
 
-fn forward(answer: &mut L7Answer, snapshot: &Snapshot, stats: &Stats, workers: u64, to: &[Destination]) {
+fn forward(
+    answer: &mut L7Answer,
+    codec: &'static dyn Codec,
+    snapshot: &Snapshot,
+    stats: &Stats,
+    workers: u64,
+    to: &[Destination],
+) {
     let weight_sum = to.iter().map(|to| u64::from(to.weight)).sum();
     for to in to {
         let service = snapshot.services.get(&to.service);
@@ -222,6 +272,7 @@ fn forward(answer: &mut L7Answer, snapshot: &Snapshot, stats: &Stats, workers: u
                 .unwrap_or_default(),
         });
     }
+    let none = Reply::error(LocalReason::NoUpstream, false);
     let chosen = answer.destinations.iter().filter(|to| to.weight > 0);
     let dead: Vec<_> = chosen
         .clone()
@@ -233,15 +284,19 @@ fn forward(answer: &mut L7Answer, snapshot: &Snapshot, stats: &Stats, workers: u
         let why = if names.is_empty() {
             "all destinations have weight 0".to_owned()
         } else {
-            format!("{} has no endpoint that takes requests", dead.join(", "))
+            format!("{} has no backend that takes requests", dead.join(", "))
         };
-        refuse(answer, LocalReason::NoUpstream, &why);
+        say(answer, codec, &none, LocalReason::NoUpstream, &why);
         return;
     }
     let part = match dead.as_slice() {
         [] => String::new(),
-        dead => format!(" (its share for {} gets 503: no endpoint there takes requests)", dead.join(", ")),
+        dead => format!(
+            " (its share for {} gets {}: no backend there takes requests)",
+            dead.join(", "),
+            codec.status_words(&none)
+        ),
     };
-    answer.text = format!("It goes to an endpoint of {}{part}.", names.join(" or "));
+    answer.text = format!("It goes to a backend of {}{part}.", names.join(" or "));
     answer.outcome = "forward".to_owned();
 }

@@ -167,7 +167,7 @@ fn headers_and_sources_decide() {
     query.headers.push(L7Header { name: "X-Lane".into(), value: "b".into() });
     let answer = ask(&query);
     assert_eq!(answer.outcome, "no_upstream");
-    assert!(answer.text.contains("503") && answer.text.contains("next has no endpoint"), "{}", answer.text);
+    assert!(answer.text.contains("503") && answer.text.contains("next has no backend"), "{}", answer.text);
 }
 
 #[test]
@@ -286,4 +286,58 @@ fn routes_are_shown_as_they_are_ordered() {
     assert_eq!(inside.matches, ["path begins with `/in`", "source in 10.0.0.0/8"]);
     assert_eq!(inside.does.action, "forward to the service itself");
     assert_eq!(routes(&snapshot(), None).len(), 4);
+}
+
+#[test]
+fn bolt_is_answered_in_its_own_words() {
+    let answer = ask(&bolt("org.y", "say"));
+    assert_eq!(
+        answer.text,
+        "weir answers status 6 NO_PROCESSOR itself: no route of the virtual host matches."
+    );
+    let mut snapshot = snapshot();
+    let rules = &mut snapshot.services.get_mut("calls").unwrap().rules;
+    rules.access = Some(Access { default_deny: true, ..Access::default() });
+    let answer = explain(&snapshot, &Stats::default(), 2, &bolt("com.x.Y:1.0", "say")).unwrap();
+    assert!(answer.text.starts_with("weir answers status 2 SERVER_EXCEPTION itself"), "{}", answer.text);
+}
+
+#[test]
+fn the_bound_of_bodies_and_the_codecs_status_hold() {
+    let mut snapshot = snapshot();
+    snapshot.services.get_mut("next").unwrap().limits.body_bytes = Some(100);
+    let ask = |name: &str, value: &str| {
+        let mut query = L7Query { service: Some("next".into()), ..http("http://x/") };
+        query.headers.push(L7Header { name: name.into(), value: value.into() });
+        explain(&snapshot, &Stats::default(), 2, &query).unwrap()
+    };
+    assert_eq!(ask("content-length", "100").outcome, "no_upstream");
+    let large = ask("content-length", "101");
+    assert_eq!(large.outcome, "too_large");
+    assert_eq!(large.text, "weir answers 413 itself: a body that passes the limit.");
+    assert!(ask("expect", "x").text.contains("417"));
+}
+
+#[test]
+fn detection_is_run_and_told() {
+    let mut snapshot = snapshot();
+    let ask = |snapshot: &Snapshot, method: &str| {
+        let request = L7Request::Http { method: method.into(), url: "http://x/".into() };
+        let query = L7Query { request, headers: Vec::new(), source: None, service: Some("calls".into()) };
+        explain(snapshot, &Stats::default(), 2, &query).unwrap()
+    };
+    snapshot.routes.services.clear();
+    let calls = snapshot.services.get_mut("calls").unwrap();
+    calls.rules.detect = vec!["bolt".into(), "http1".into()];
+    let answer = ask(&snapshot, "GET");
+    assert_eq!(answer.outcome, "forward");
+    let detected = answer.service.detected.unwrap();
+    assert_eq!(detected, "http1 by its first bytes, looked for in this order: bolt, http1");
+    let answer = ask(&snapshot, "get");
+    assert_eq!(answer.outcome, "bad_request");
+    assert!(answer.text.starts_with("weir closes the connection without an answer"), "{}", answer.text);
+    snapshot.services.get_mut("calls").unwrap().rules.fallback = true;
+    let answer = ask(&snapshot, "get");
+    assert_eq!((answer.outcome.as_str(), answer.destinations.len()), ("forward", 1));
+    assert!(answer.service.detected.unwrap().ends_with("it is passed on unread, as tcp"));
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::Service;
+use crate::l7::codec;
+
 /// How a service behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -139,3 +142,30 @@ impl Default for Pool {
         }
     }
 }
+
+impl Service {
+    /// Caps on a client's messages.
+    pub(in crate::l7) fn codec_limits(&self) -> codec::Limits {
+        let defaults = codec::Limits::default();
+        let bound = self.limits.body_bytes;
+        codec::Limits {
+            body: bound.unwrap_or(u64::MAX),
+            whole: usize::try_from(bound.unwrap_or(MESSAGE))
+                .unwrap_or(usize::MAX)
+                .saturating_add(defaults.head),
+            connect: self.rules.connect,
+            upgrade: !self.rules.no_upgrade,
+            ..defaults
+        }
+    }
+
+    /// Whether what no codec has is passed on unread. Not where somebody is to be judged by what is read: by `routes`, if it has
+    /// any, or by a header.
+    pub(in crate::l7) fn falls_back(&self, routes: bool) -> bool {
+        let rules = &self.rules;
+        rules.fallback && !routes && rules.access.as_ref().is_none_or(|list| list.header.is_none())
+    }
+}
+
+/// Bytes of a message that is kept until it is whole, beside its head, where no bound is set.
+const MESSAGE: u64 = 1 << 20;

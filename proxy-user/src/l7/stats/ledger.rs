@@ -132,6 +132,7 @@ impl Grow for ServiceStats {
         grow!(self, before, now: accepted failed bytes_up bytes_down requests resets retries pool_hits panics mirrored mirrors_lost);
         self.answers.grow(&before.answers, &now.answers);
         grow_each!(self, before, now: reasons);
+        grow_each!(self, before, now: refused);
         grow_each!(self, before, now: routes);
         grow_each!(self, before, now: endpoints);
     }

@@ -191,7 +191,7 @@ impl Engine {
                 client.codec = Some(super::connection::Protocol(&codec::tcp::Tcp));
             }
             Detection::More | Detection::Unknown => {
-                self.refuse_connection(key, codec::LocalReason::BadRequest);
+                self.refuse_connection(key);
                 return Step::Wait;
             }
         }
@@ -213,17 +213,19 @@ impl Engine {
             // It has asked for nothing.
             self.client_lost(key);
         } else {
-            self.refuse_connection(key, codec::LocalReason::BadRequest);
+            self.refuse_connection(key);
         }
     }
 
     /// Closes a connection whose protocol cannot be told: there is none to say why in.
-    fn refuse_connection(&mut self, key: Key, reason: codec::LocalReason) {
+    fn refuse_connection(&mut self, key: Key) {
+        let reason = codec::LocalReason::BadRequest;
         let service = self.clients.get(key).map(|client| client.service);
         if let Some(service) = service.and_then(|service| self.directory.all.get_mut(service)) {
             service.counters.local(reason);
         }
-        self.log_refused(key, reason, 0);
+        let what = "no codec of the service knows the first bytes";
+        self.log_refused(key, reason, Some((codec::Fault::Protocol, what)));
         self.client_lost(key);
     }
 

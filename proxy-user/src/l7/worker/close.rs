@@ -130,7 +130,7 @@ impl Engine {
                     !matches!(client.state, State::Busy(_) | State::Tunnel(_))
                 });
                 if asks {
-                    self.log_refused(key, LocalReason::Internal, 0);
+                    self.log_refused(key, LocalReason::Internal, None);
                 }
                 self.end_client(key, Some(LocalReason::Internal));
             }

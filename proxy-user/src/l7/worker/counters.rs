@@ -1,6 +1,6 @@
 //! What a worker counts, as plain numbers; [`crate::l7::stats`] is how they leave it.
 
-use crate::l7::codec::LocalReason;
+use crate::l7::codec::{Fault, LocalReason};
 use crate::l7::stats::{Outcome, ServiceStats, Tally};
 
 /// Counters of one service.
@@ -17,6 +17,7 @@ pub(in crate::l7) struct Counters {
     pub(in crate::l7) tunnels: u64,
     pub(in crate::l7) answers: Tally,
     pub(in crate::l7) reasons: [u64; LocalReason::ALL.len()],
+    pub(in crate::l7) faults: [u64; Fault::ALL.len()],
     pub(in crate::l7) resets: u64,
     pub(in crate::l7) retries: u64,
     pub(in crate::l7) pool_hits: u64,
@@ -40,8 +41,17 @@ impl Counters {
         }
     }
 
+    /// A client's bytes were not taken.
+    pub(in crate::l7) fn refused(&mut self, fault: Fault) {
+        let place = Fault::ALL.iter().position(|other| *other == fault);
+        if let Some(count) = place.and_then(|place| self.faults.get_mut(place)) {
+            *count += 1;
+        }
+    }
+
     pub(in crate::l7) fn stats(&self) -> ServiceStats {
         let reasons = LocalReason::ALL.into_iter().zip(self.reasons).filter(|(_, count)| *count > 0);
+        let faults = Fault::ALL.into_iter().zip(self.faults).filter(|(_, count)| *count > 0);
         ServiceStats {
             active: self.active,
             accepted: self.accepted,
@@ -54,6 +64,7 @@ impl Counters {
             tunnels: self.tunnels,
             answers: self.answers.answers(),
             reasons: reasons.map(|(reason, count)| (reason.label().to_owned(), count)).collect(),
+            refused: faults.map(|(fault, count)| (fault.label().to_owned(), count)).collect(),
             resets: self.resets,
             retries: self.retries,
             pool_hits: self.pool_hits,

@@ -225,12 +225,12 @@ impl Engine {
         }
         let progress = match exchange.request.advance(bytes, &mut |_| {}) {
             Ok(progress) => progress,
-            Err(refusal) => return self.abort_exchange(key, refusal.reason, refusal.status),
+            Err(refusal) => return self.refuse_body(key, &refusal),
         };
         exchange.body_bytes += progress.payload as u64;
         exchange.up += progress.used as u64;
         if exchange.body_bytes > limit {
-            return self.abort_exchange(key, LocalReason::TooLarge, 413);
+            return self.refuse_body(key, &TOO_LARGE);
         }
         if progress.used == 0 {
             return Step::Wait;
@@ -284,3 +284,6 @@ pub(super) fn client_note(service: &Service, address: std::net::IpAddr) -> Optio
     };
     Some(ClientNote { address, style, header, trusted: service.trusted.has(address) })
 }
+
+/// A body whose length nobody has said before.
+const TOO_LARGE: Refusal = Refusal::fatal(LocalReason::TooLarge, "a body that passes the limit");

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::log::{Ended, Line, Who};
 use super::services::Service;
 use super::slab::Key;
-use crate::l7::codec::{Asked, Codec, Head, LocalReason, Refusal, Reply, ReplyEnd};
+use crate::l7::codec::{Asked, Codec, Fault, Head, LocalReason, Refusal, Reply, ReplyEnd};
 use crate::l7::route::Asking;
 
 impl Engine {
@@ -55,8 +55,13 @@ impl Engine {
     }
 
     /// Logs what could not be read as a request.
-    pub(super) fn log_refused(&mut self, key: Key, reason: LocalReason, status: u16) {
-        let line = self.log_connection(key);
+    pub(super) fn log_refused(&mut self, key: Key, reason: LocalReason, fault: Option<(Fault, &str)>) {
+        let mut line = self.log_connection(key);
+        if let Some((fault, what)) = fault {
+            self.count_fault(key, fault);
+            note_fault(line.as_deref_mut(), Some(fault), what);
+        }
+        let status = 0;
         self.journal.note(line.as_deref(), &Ended { status, reason: Some(reason), ..Ended::default() });
     }
 
@@ -121,12 +126,33 @@ impl Engine {
         self.answer_directly(key, codec, head, Reply::error(reason, false), log, route)
     }
 
+    /// Counts what is wrong with a client's bytes.
+    pub(super) fn count_fault(&mut self, key: Key, fault: Fault) {
+        if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
+            service.counters.refused(fault);
+        }
+    }
+
+    /// Ends the request under way, whose body is not taken.
+    pub(super) fn refuse_body(&mut self, key: Key, refusal: &Refusal) -> Step {
+        if let Some(fault) = refusal.fault {
+            self.count_fault(key, fault);
+        }
+        if let Some(client) = self.clients.get_mut(key)
+            && let State::Busy(exchange) = &mut client.state
+        {
+            note_fault(exchange.log.as_deref_mut(), refusal.fault, refusal.what);
+        }
+        self.abort_exchange(key, refusal.reason, refusal.status)
+    }
+
     /// Answers what the codec does not take.
     pub(super) fn refuse(&mut self, key: Key, codec: &'static dyn Codec, refusal: &Refusal) -> Step {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.requests += 1;
         }
-        let log = self.log_connection(key);
+        let mut log = self.log_connection(key);
+        note_fault(log.as_deref_mut(), refusal.fault, refusal.what);
         self.refuse_request(key, codec, refusal, 0, log.as_deref())
     }
 
@@ -142,6 +168,9 @@ impl Engine {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.local(refusal.reason);
             service.counters.answered(refusal.status, 0);
+            if let Some(fault) = refusal.fault {
+                service.counters.refused(fault);
+            }
         }
         let down = self.reply_to(key, codec, &refusal.asked.unwrap_or_default(), &refusal.reply());
         let (status, reason, up) = (refusal.status, Some(refusal.reason), up as u64);
@@ -182,6 +211,12 @@ impl Engine {
         }
         self.dirty_client(key);
         added
+    }
+}
+
+fn note_fault(line: Option<&mut Line>, fault: Option<Fault>, what: &str) {
+    if let Some(line) = line {
+        line.refused(fault, what);
     }
 }
 

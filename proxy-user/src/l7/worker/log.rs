@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::l7::codec::{Head, LocalReason};
+use crate::l7::codec::{Fault, Head, LocalReason};
 
 /// Longest line, with its end: a pipe takes so much as one, whoever else writes to it.
 pub(super) const LONGEST: usize = 4096;
@@ -62,11 +62,20 @@ impl Line {
     /// A request's.
     pub(super) fn of_request(who: &Who<'_>, head: &Head, message: &[u8]) -> Box<Self> {
         let mut line = Self::of_connection(who);
-        line.field("host", head.keys.host.of(message), TEXT);
+        // A host that is longer is not taken.
+        line.field("host", head.keys.host.of(message), NAME);
         line.field("method", head.keys.method.of(message), TEXT);
         line.field("path", head.keys.path.of(message), PATH);
         line.field("rpc_service", head.keys.service.of(message), TEXT);
         line
+    }
+
+    /// What is wrong with bytes that were not taken, if they are to blame.
+    pub(super) fn refused(&mut self, fault: Option<Fault>, what: &str) {
+        if let Some(fault) = fault {
+            self.field("refused", fault.label().as_bytes(), WHAT);
+            self.field("detail", what.as_bytes(), WHAT);
+        }
     }
 
     /// Its end. The whole line, which is at most [`LONGEST`] with the line's end that it has.
@@ -131,6 +140,7 @@ impl Line {
 /// are less than [`LONGEST`].
 const NAME: usize = 272;
 const TEXT: usize = 512;
+const WHAT: usize = 160;
 const PATH: usize = 1024;
 
 #[cfg(test)]
@@ -187,10 +197,12 @@ mod tests {
             [longest.as_bytes(), &[0xff; 5000], &[b'a'; 5000], &[1; 5000], b"\x1b[2J\xe2\x80\xae\xc2\x85"]
         {
             let mut line = Line::of_connection(&who(&longest));
-            for name in ["host", "method", "rpc_service"] {
+            line.field("host", bytes, NAME);
+            for name in ["method", "rpc_service"] {
                 line.field(name, bytes, TEXT);
             }
             line.field("path", bytes, PATH);
+            line.refused(Some(Fault::HeadSize), &longest);
             let route = String::from_utf8_lossy(bytes);
             let ended = Ended {
                 status: 65535,

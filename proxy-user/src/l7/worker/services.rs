@@ -61,12 +61,9 @@ impl Service {
         all.into_iter().any(|one| one.0.name() == codec.0.name())
     }
 
-    /// Whether what no codec has is passed on unread. Not where somebody is to be judged by what is read.
+    /// Whether what no codec has is passed on unread.
     pub(super) fn falls_back(&self) -> bool {
-        let rules = &self.plan.rules;
-        rules.fallback
-            && self.hosts.is_none()
-            && rules.access.as_ref().is_none_or(|list| list.header.is_none())
+        self.plan.falls_back(self.hosts.is_some())
     }
 }
 
@@ -101,22 +98,9 @@ impl Bounds {
             connections: share(plan.limits.connections),
             requests: share(plan.limits.requests),
             pending: share(plan.limits.pending.or(Some(PENDING))),
-            codec: CodecLimits {
-                body: plan.limits.body_bytes.unwrap_or(u64::MAX),
-                whole: usize::try_from(plan.limits.body_bytes.unwrap_or(MESSAGE))
-                    .unwrap_or(usize::MAX)
-                    .saturating_add(defaults.head),
-                connect: rules.connect,
-                upgrade: !rules.no_upgrade,
-                ..defaults
-            },
+            codec: plan.codec_limits(),
             // A bound on requests says nothing of answers, which a client may choose.
-            answers: CodecLimits {
-                body: u64::MAX,
-                connect: rules.connect,
-                upgrade: !rules.no_upgrade,
-                ..defaults
-            },
+            answers: CodecLimits { body: u64::MAX, whole: defaults.whole, ..plan.codec_limits() },
             connect: micros(plan.timeouts.connect),
             idle: micros(plan.timeouts.idle),
             request: plan.timeouts.request.map_or(NEVER, micros),
@@ -131,8 +115,6 @@ impl Bounds {
 
 /// For a message to come, in microseconds, where nothing is said.
 const HEAD: u64 = 30_000_000;
-/// Bytes of a message that is kept until it is whole, beside its head, where no bound is set.
-const MESSAGE: u64 = 1 << 20;
 /// Requests that wait, where no bound is set.
 const PENDING: u32 = 1024;
 

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::poll::Token;
 use super::slab::Key;
 use super::timers::NEVER;
-use crate::l7::codec::{LocalReason, Refusal};
+use crate::l7::codec::{Fault, LocalReason, Refusal};
 use crate::l7::pool::Verdict;
 
 impl Engine {
@@ -69,7 +69,7 @@ impl Engine {
                 }
                 // Unless it is the endpoint that does not take it.
                 if !is_complete(&exchange.request) && !client.paused {
-                    self.abort_exchange(key, LocalReason::BadRequest, TOO_SLOW);
+                    self.refuse_body(key, &LATE);
                     return;
                 }
                 // A client that does not read is no fault of the endpoint's.
@@ -87,8 +87,7 @@ impl Engine {
             }
             State::Idle | State::Shared(_) if client.partial && !unread => {
                 let Some(codec) = client.codec else { return };
-                let late = Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end");
-                self.refuse(key, codec.0, &late.with_status(TOO_SLOW));
+                self.refuse(key, codec.0, &LATE);
             }
             State::Shared(under_way) if *under_way > 0 && !client.stream.eof => {
                 let patience = self.patience(key);
@@ -153,3 +152,8 @@ impl Engine {
 const TOO_SLOW: u16 = 408;
 /// For a client to take some of what it is sent last, in microseconds.
 const LAST_WORDS: u64 = 30_000_000;
+/// What a client does not send to its end.
+const LATE: Refusal =
+    Refusal::fatal(LocalReason::BadRequest, "a message that does not come to its end in time")
+        .of(Fault::Late)
+        .with_status(TOO_SLOW);

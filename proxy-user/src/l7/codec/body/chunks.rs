@@ -3,7 +3,7 @@
 //! Two readers that differ on a size or a line's end see two different messages; so whatever could be read in
 //! two ways is refused.
 
-use super::super::{LocalReason, Refusal};
+use super::super::{Fault, LocalReason, Refusal};
 use super::Progress;
 
 /// Where in a chunked body the next byte falls.
@@ -167,10 +167,10 @@ impl Chunks {
     }
 
     fn pay(&mut self) -> Result<(), Refusal> {
-        self.spare = self.spare.checked_sub(1).ok_or(Refusal::fatal(
-            LocalReason::TooLarge,
-            "chunk extensions and trailers of more than 8192 bytes",
-        ))?;
+        const LONG: Refusal =
+            Refusal::fatal(LocalReason::TooLarge, "chunk extensions and trailers of more than 8192 bytes")
+                .of(Fault::Framing);
+        self.spare = self.spare.checked_sub(1).ok_or(LONG)?;
         Ok(())
     }
 }
@@ -191,7 +191,7 @@ const fn hex(byte: u8) -> Option<u8> {
 }
 
 const fn refusal(what: &'static str) -> Refusal {
-    Refusal::fatal(LocalReason::BadRequest, what)
+    Refusal::fatal(LocalReason::BadRequest, what).of(Fault::Framing)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A frame to a neutral head.
 
 use super::super::{
-    Body, Decoded, Head, IdPlace, Keys, Kind, Limits, LocalReason, Refusal, Session, Side, Span, Status,
-    Timeout,
+    Body, Decoded, Fault, Head, IdPlace, Keys, Kind, Limits, LocalReason, Refusal, Session, Side, Span,
+    Status, Timeout,
 };
 use super::{Notes, known, refusal, status, variant_of};
 use crate::wire::bolt::{self, BoltError, Frame, FrameLimits, Headers, Parsed, command};
@@ -40,7 +40,8 @@ fn read(session: &Session, bytes: &[u8], sure: bool) -> Result<Decoded, Refusal>
         return Err(refuse(LocalReason::TooLarge, "bolt: the frame passes the limit on whole messages"));
     }
     if head.content_at() > most_head {
-        return Err(refuse(LocalReason::TooLarge, "bolt: class name and header map pass the limit on heads"));
+        return Err(refuse(LocalReason::TooLarge, "bolt: class name and header map pass the limit on heads")
+            .of(Fault::HeadSize));
     }
     let data = head.command == command::REQUEST || head.command == command::RESPONSE;
     let whole = sure && (head.version.has_crc() || !data);
@@ -50,10 +51,12 @@ fn read(session: &Session, bytes: &[u8], sure: bool) -> Result<Decoded, Refusal>
     }
     if whole && Frame::new(head, bytes).and_then(|frame| frame.check_crc()).is_err() {
         // The lengths that were read may be what changed on the way.
-        return Err(refusal(fault(session.side), "bolt: the frame's CRC is wrong: bytes changed on the way"));
+        return Err(refusal(fault(session.side), "bolt: the frame's CRC is wrong: bytes changed on the way")
+            .of(Fault::Checksum));
     }
     let headers = Span::new(head.headers_at(), usize::from(head.header_len));
-    let keys = keys(headers, bytes, session.side).map_err(|what| refuse(fault(session.side), what))?;
+    let keys = keys(headers, bytes, session.side)
+        .map_err(|what| refuse(fault(session.side), what).of(Fault::Target))?;
     Ok(Decoded::Head(neutral(&head, whole, headers, keys)))
 }
 
@@ -133,6 +136,11 @@ const fn fault(side: Side) -> LocalReason {
 }
 
 fn of_error(error: BoltError, side: Side) -> Refusal {
+    let kind = match error {
+        BoltError::Version(_) => Fault::Version,
+        BoltError::Negative(_) => Fault::Framing,
+        _ => Fault::Syntax,
+    };
     let what = match error {
         BoltError::TooLong { .. } => {
             return refusal(LocalReason::TooLarge, "bolt: the frame passes the limit on whole messages");
@@ -145,5 +153,5 @@ fn of_error(error: BoltError, side: Side) -> Refusal {
             "bolt: broken frame"
         }
     };
-    refusal(fault(side), what)
+    refusal(fault(side), what).of(kind)
 }

@@ -126,9 +126,14 @@ impl Codec for Bolt {
             Asks::OneWay => return ReplyEnd::Silent,
             Asks::Answer => {}
         }
-        let status = reply.reason.map_or_else(|| status::of_http(reply.status), status::of_reason);
+        let status = status::of_reply(reply);
         bolt::encode_error(notes.version, wire_id(asked.id), notes.codec, status, out);
         if reply.close { ReplyEnd::Close } else { ReplyEnd::Keep }
+    }
+
+    fn status_words(&self, reply: &Reply<'_>) -> String {
+        let status = status::of_reply(reply);
+        format!("status {status} {}", status::name(status))
     }
 
     fn http_status(&self, wire: u32) -> u16 {

@@ -5,7 +5,7 @@
 
 use httparse::{Error, Header};
 
-use super::super::{LocalReason, Refusal, Session};
+use super::super::{Fault, LocalReason, Refusal, Session};
 use super::Side;
 
 /// What is known before the tokens of a head are looked at.
@@ -105,7 +105,8 @@ pub(super) fn of_error(error: Error, side: Side) -> Refusal {
     match error {
         Error::TooManyHeaders => too_large(side),
         Error::Version => {
-            let refusal = Refusal::fatal(reason, "a version other than HTTP/1.0 and HTTP/1.1");
+            let refusal =
+                Refusal::fatal(reason, "a version other than HTTP/1.0 and HTTP/1.1").of(Fault::Version);
             if side == Side::Client { refusal.with_status(505) } else { refusal }
         }
         Error::HeaderName => {
@@ -124,6 +125,7 @@ pub(super) fn too_large(side: Side) -> Refusal {
     match side {
         Side::Client => {
             Refusal::fatal(LocalReason::TooLarge, "a head that passes the limits on bytes or fields")
+                .of(Fault::HeadSize)
                 .with_status(431)
         }
         Side::Upstream => Refusal::fatal(LocalReason::BadResponse, "a head that passes the limits"),

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{Header, Request, Status as Parse};
 
 use super::super::{
-    Body, Decoded, Head, Keys, Kind, LocalReason, Refusal, Session, Side, Span, Status, Timeout,
+    Body, Decoded, Fault, Head, Keys, Kind, LocalReason, Refusal, Session, Side, Span, Status, Timeout,
 };
 use super::accept::{self, Found, offset};
 use super::fields::Fields;
@@ -64,10 +64,10 @@ fn head<'b>(
     let connect = start.method == b"CONNECT";
     if connect {
         if !session.limits.connect {
-            return Err(bad("CONNECT where no tunnel is offered").with_status(405));
+            return Err(bad("CONNECT where no tunnel is offered").of(Fault::Method).with_status(405));
         }
         if framed.is_some() {
-            return Err(bad("CONNECT with a body (RFC 9110, 9.3.6)"));
+            return Err(bad("CONNECT with a body (RFC 9110, 9.3.6)").of(Fault::Framing));
         }
     }
     let body = framed.unwrap_or(Body::None);
@@ -105,7 +105,9 @@ fn start_line(bytes: &[u8], start: &Start<'_>) -> Result<usize, Refusal> {
     }
     let capital = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'-' | b'_');
     if start.method.len() > LONGEST_METHOD || !start.method.iter().all(capital) {
-        return Err(bad("a method that is not in capitals, or is too long (RFC 9110, 9.1)").with_status(501));
+        return Err(bad("a method that is not in capitals, or is too long (RFC 9110, 9.1)")
+            .of(Fault::Method)
+            .with_status(501));
     }
     // One space, "HTTP/1.x", CRLF.
     let end = offset(bytes, start.target) + start.target.len() + 11;
@@ -117,11 +119,13 @@ fn keys(bytes: &[u8], start: &Start<'_>, fields: &Fields) -> Result<Keys, Refusa
     let mut keys = target::split(start.method, start.target, offset(bytes, start.target))?;
     keys.method = Span::new(offset(bytes, start.method), start.method.len());
     match fields.host {
-        None if start.http11 => return Err(bad("HTTP/1.1 without Host (RFC 9112, 3.2)")),
+        None if start.http11 => return Err(bad("HTTP/1.1 without Host (RFC 9112, 3.2)").of(Fault::Host)),
         None => {}
         Some(host) if keys.host.is_empty() => keys.host = host,
         Some(host) if host.of(bytes).eq_ignore_ascii_case(keys.host.of(bytes)) => {}
-        Some(_) => return Err(bad("Host and the request target name two hosts (RFC 9112, 3.2.2)")),
+        Some(_) => {
+            return Err(bad("Host and the request target name two hosts (RFC 9112, 3.2.2)").of(Fault::Host));
+        }
     }
     Ok(keys)
 }

@@ -1,6 +1,6 @@
 //! The header fields that frame a message or rule a connection.
 
-use super::super::{Body, Chunks, LocalReason, Refusal, Span};
+use super::super::{Body, Chunks, Fault, LocalReason, Refusal, Span};
 use super::lines::list;
 use super::target::is_host;
 
@@ -51,10 +51,11 @@ impl Fields {
             return Ok(());
         }
         if self.host.is_some() {
-            return Err(Refusal::fatal(reason, "more than one Host (RFC 9112, 3.2)"));
+            return Err(Refusal::fatal(reason, "more than one Host (RFC 9112, 3.2)").of(Fault::Host));
         }
         if !is_host(value) {
-            return Err(Refusal::fatal(reason, "Host is not a name or address with a port (RFC 9110, 7.2)"));
+            return Err(Refusal::fatal(reason, "Host is not a name or address with a port (RFC 9110, 7.2)")
+                .of(Fault::Host));
         }
         self.host = Some(Span::new(at, value.len()));
         Ok(())
@@ -63,7 +64,7 @@ impl Fields {
     fn take_expect(&mut self, value: &[u8], reason: LocalReason) -> Result<(), Refusal> {
         if !is(value, b"100-continue") {
             let what = "an Expect other than 100-continue (RFC 9110, 10.1.1)";
-            return Err(Refusal::fatal(reason, what).with_status(417));
+            return Err(Refusal::fatal(reason, what).of(Fault::Expect).with_status(417));
         }
         self.expects = true;
         Ok(())
@@ -86,9 +87,12 @@ impl Fields {
 
     fn take_length(&mut self, value: &[u8], reason: LocalReason) -> Result<(), Refusal> {
         if self.length.is_some() {
-            return Err(Refusal::fatal(reason, "more than one Content-Length (RFC 9112, 6.3)"));
+            return Err(
+                Refusal::fatal(reason, "more than one Content-Length (RFC 9112, 6.3)").of(Fault::Framing)
+            );
         }
-        let wrong = Refusal::fatal(reason, "Content-Length is not 1 to 18 digits (RFC 9110, 8.6)");
+        let wrong =
+            Refusal::fatal(reason, "Content-Length is not 1 to 18 digits (RFC 9110, 8.6)").of(Fault::Framing);
         if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
             return Err(wrong);
         }
@@ -99,11 +103,13 @@ impl Fields {
 
     fn take_coding(&mut self, value: &[u8], reason: LocalReason) -> Result<(), Refusal> {
         if self.chunked {
-            return Err(Refusal::fatal(reason, "more than one Transfer-Encoding (RFC 9112, 6.1)"));
+            return Err(
+                Refusal::fatal(reason, "more than one Transfer-Encoding (RFC 9112, 6.1)").of(Fault::Framing)
+            );
         }
         if !is(value, b"chunked") {
             let what = "a Transfer-Encoding other than chunked alone (RFC 9112, 6.1)";
-            let refusal = Refusal::fatal(reason, what);
+            let refusal = Refusal::fatal(reason, what).of(Fault::Framing);
             return Err(if reason == LocalReason::BadRequest { refusal.with_status(501) } else { refusal });
         }
         self.chunked = true;
@@ -120,7 +126,9 @@ impl Fields {
                     .all(|(byte, of)| byte.eq_ignore_ascii_case(of) || (*byte == b'_' && *of == b'-'))
         };
         if frames(b"content-length") || frames(b"transfer-encoding") {
-            return Err(Refusal::fatal(reason, "a framing field with an underscore in its name"));
+            return Err(
+                Refusal::fatal(reason, "a framing field with an underscore in its name").of(Fault::Framing)
+            );
         }
         Ok(())
     }
@@ -129,10 +137,12 @@ impl Fields {
     pub(super) fn body(&self, http11: bool, reason: LocalReason) -> Result<Option<Body>, Refusal> {
         match (self.chunked, self.length) {
             (true, Some(_)) => {
-                Err(Refusal::fatal(reason, "Transfer-Encoding and Content-Length together (RFC 9112, 6.1)"))
+                Err(Refusal::fatal(reason, "Transfer-Encoding and Content-Length together (RFC 9112, 6.1)")
+                    .of(Fault::Framing))
             }
             (true, None) if !http11 => {
-                Err(Refusal::fatal(reason, "Transfer-Encoding in HTTP/1.0 (RFC 9112, 6.1)"))
+                Err(Refusal::fatal(reason, "Transfer-Encoding in HTTP/1.0 (RFC 9112, 6.1)")
+                    .of(Fault::Framing))
             }
             (true, None) => Ok(Some(Body::Chunked(Chunks::default()))),
             (false, Some(0)) => Ok(Some(Body::None)),
@@ -149,6 +159,7 @@ impl Fields {
 
 const fn nominated(reason: LocalReason) -> Refusal {
     Refusal::fatal(reason, "Connection names a field that frames or routes the message (RFC 9110, 7.6.1)")
+        .of(Fault::Framing)
 }
 
 /// Compares a name with one in lower case.

@@ -1,7 +1,10 @@
 //! Request targets (RFC 9112, 3.2) and hosts.
 
-use super::super::{Keys, Refusal, Span};
-use super::bad;
+use super::super::{Fault, Keys, Refusal, Span};
+
+const fn bad(what: &'static str) -> Refusal {
+    super::bad(what).of(Fault::Target)
+}
 
 /// A target, split. `host` is empty unless the target has one.
 pub(super) fn split(method: &[u8], target: &[u8], at: usize) -> Result<Keys, Refusal> {
@@ -38,7 +41,8 @@ fn absolute(target: &[u8], at: usize) -> Result<Keys, Refusal> {
     let host_len = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (host, rest) = rest.split_at_checked(host_len).ok_or(WRONG)?;
     if !is_host(host) {
-        return Err(bad("the request target's host is not a name or address with a port (RFC 9110, 4.2)"));
+        let what = "the request target's host is not a name or address with a port (RFC 9110, 4.2)";
+        return Err(bad(what).of(Fault::Host));
     }
     let host = Span::new(at + scheme, host.len());
     if rest.starts_with(b"/") {

@@ -1,5 +1,5 @@
 use super::super::{
-    Body, ClientNote, Edits, HeaderEdit, Kind, Limits, LocalReason, NoteStyle, Reply, ReplyEnd,
+    Body, ClientNote, Edits, Fault, HeaderEdit, Kind, Limits, LocalReason, NoteStyle, Reply, ReplyEnd,
 };
 use super::*;
 
@@ -361,4 +361,27 @@ fn every_reason_reaches_a_client() {
         Http1.reply(&Asked::default(), &Reply::error(LocalReason::BadRequest, false), &mut out),
         ReplyEnd::Close
     );
+}
+
+#[test]
+fn each_refusal_says_of_what_kind_it_is() {
+    for (request, fault) in [
+        ("GET / HTTP/1.1\r\n\r\n", Fault::Host),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Fault::Host),
+        ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", Fault::Host),
+        ("GET /# HTTP/1.1\r\nHost: a\r\n\r\n", Fault::Target),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", Fault::Version),
+        ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::Method),
+        ("GET / HTTP/1.1\r\nHost: a\r\nA b: c\r\n\r\n", Fault::Syntax),
+        ("GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", Fault::Expect),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Fault::Framing),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Fault::Framing,
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", Fault::BodySize),
+    ] {
+        let found = Http1.decode(&mut Session::new(Side::Client, Limits::default()), request.as_bytes());
+        assert_eq!(found.unwrap_err().fault, Some(fault), "{request}");
+    }
 }

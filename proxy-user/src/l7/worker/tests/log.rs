@@ -33,7 +33,7 @@ fn said(line: &Value) -> (u64, &str, &str, &str) {
 #[test]
 fn every_request_has_its_line() {
     let backend = Backend::new(serve);
-    let rig = Rig::new("http1", &[backend.at], |snapshot| {
+    let mut rig = Rig::new("http1", &[backend.at], |snapshot| {
         let web = web(snapshot);
         web.rules.access_log = 1;
         web.rules.trusted = vec!["127.0.0.0/8".parse().unwrap()];
@@ -90,6 +90,16 @@ fn every_request_has_its_line() {
         assert_eq!((&line["service"], &line["protocol"]), (&"web".into(), &"http1".into()));
         assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line:#}");
     }
+    let refused = |place: usize| (lines[place]["refused"].as_str(), lines[place]["detail"].as_str());
+    assert_eq!(refused(7), (Some("body_size"), Some("a body that passes the limit")));
+    assert_eq!(refused(8), (Some("host"), Some("more than one Host (RFC 9112, 3.2)")));
+    assert_eq!(refused(9).0, Some("late"));
+    assert_eq!(refused(5), (None, None), "the bytes are not to blame");
+    let counted = rig.fresh_stats().services["web"].refused.clone();
+    assert_eq!(
+        counted,
+        [("body_size", 1), ("host", 1), ("late", 1)].map(|(kind, count)| (kind.into(), count)).into()
+    );
     let first = &lines[0];
     assert_eq!(
         (&first["client"], &first["method"], &first["host"]),

@@ -3,7 +3,10 @@ package weir.peers;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 
-/** Repeats a call until standard input says "exit" or ends; "pause" and "resume" stop it in between. */
+/**
+ * Repeats a call. With calls=N, N times; else until standard input says "exit" or ends, and "pause" and "resume" stop it in
+ * between. Milliseconds between two calls: period=.
+ */
 final class Calls {
     interface Call {
         String make() throws Throwable;
@@ -12,14 +15,18 @@ final class Calls {
     private volatile boolean ended;
     private volatile boolean paused;
 
-    void run(Call call, int periodMillis) throws Exception {
-        Thread commands = new Thread(this::commands);
-        commands.setDaemon(true);
-        commands.start();
+    void run(Call call, Options options, int usualPeriodMillis) throws Exception {
+        int periodMillis = options.number("period", usualPeriodMillis);
+        int most = options.number("calls", 0);
+        if (most == 0) {
+            Thread commands = new Thread(this::commands);
+            commands.setDaemon(true);
+            commands.start();
+        }
         Tally tally = new Tally();
         new Json().put("event", "ready").put("pid", ProcessHandle.current().pid()).print();
         long next = System.nanoTime();
-        while (!ended) {
+        for (int made = 0; !ended && (most == 0 || made < most); made++) {
             if (!paused) {
                 long begin = System.nanoTime();
                 try {

@@ -30,7 +30,7 @@ public final class Consumer {
         }
         Hello hello = config.refer();
         int slow = options.number("slow", 0);
-        new Calls().run(() -> hello.who(slow), options.number("period", 100));
+        new Calls().run(() -> hello.who(slow), options, 100);
         System.exit(0);
     }
 }

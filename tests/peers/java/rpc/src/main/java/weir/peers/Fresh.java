@@ -36,7 +36,7 @@ public final class Fresh {
             } finally {
                 client.closeStandaloneConnection(connection);
             }
-        }, options.number("period", 20));
+        }, options, 20);
         System.exit(0);
     }
 
