@@ -46,8 +46,9 @@ pub(super) struct L7 {
 }
 
 impl Daemon {
-    /// Makes sure that the services of a snapshot can be served once the data path knows them.
-    pub(super) async fn prepare_l7(&mut self, snapshot: Snapshot) -> Result<()> {
+    /// Makes sure that the services of a snapshot can be served once the data path knows them. Whether every worker serves
+    /// by it already; where it was no news, nobody is waited for.
+    pub(super) async fn prepare_l7(&mut self, snapshot: Snapshot) -> Result<bool> {
         let (wanted, generation) = (!snapshot.services.is_empty(), snapshot.generation);
         if wanted {
             self.bring_up_lookup()?;
@@ -62,8 +63,9 @@ impl Daemon {
             && !workers.settled(KNOWN).await
         {
             tracing::warn!(generation, "not every L7 worker knows the new state yet");
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Tells workers the state that has come in force, if it is news to them.

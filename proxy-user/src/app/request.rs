@@ -21,6 +21,8 @@ struct Before {
     laid: Laid,
     pool: Pool,
     edited: u64,
+    /// Whether every L7 worker serves by what has replaced it.
+    followed: bool,
 }
 
 /// How long a change waits for the ways to its new backends.
@@ -104,6 +106,7 @@ impl Daemon {
             Err(error) => return Err(self.store_failed(&error)),
         };
         let before = self.put(merged, &changed.api, Number::Next).await?;
+        let followed = before.followed;
         if let Err(error) = prepared.commit() {
             self.put_back(before).await;
             self.follow_l7().await;
@@ -120,6 +123,7 @@ impl Daemon {
         self.want_endpoints();
         self.publish();
         applied.generation = self.state.generation;
+        applied.warnings.extend((!followed).then(behind));
         Ok(applied)
     }
 
@@ -131,11 +135,15 @@ impl Daemon {
         self.learn_ways(&laid.merged, Default::default(), NEW_WAYS, NEW_WAYS).await;
         let wanted = l7::snapshot(&laid.merged.desired, self.state.generation + 1);
         let edited = self.state.edited;
-        let before = Before { laid: std::mem::replace(&mut self.state.laid, laid), pool, edited };
-        if let Err(error) = self.prepare_l7(wanted).await {
-            self.put_back(before).await;
-            self.follow_l7().await;
-            return Err(Refusal::new(Code::KernelRefused, format!("{error:#}")));
+        let laid = std::mem::replace(&mut self.state.laid, laid);
+        let mut before = Before { laid, pool, edited, followed: true };
+        match self.prepare_l7(wanted).await {
+            Ok(followed) => before.followed = followed,
+            Err(error) => {
+                self.put_back(before).await;
+                self.follow_l7().await;
+                return Err(Refusal::new(Code::KernelRefused, format!("{error:#}")));
+            }
         }
         match self.apply_desired(number).await {
             Ok(_) => {
@@ -217,6 +225,7 @@ impl Daemon {
         self.refuse_local_backends(&merged).await?;
 
         let mut warnings = merged.warnings.clone();
+        warnings.extend(catalog::covered_l7(&base, &merged, &self.state.api));
         warnings.extend(self.needs_restart(&loaded.settings));
         let wanted_before = self.ports.wanted().clone();
         self.ports.want(loaded.settings.interfaces.clone());
@@ -232,11 +241,14 @@ impl Daemon {
         let other = !self.state.laid.is_of(&merged.desired);
         let number = if other { Number::Next } else { Number::NextIfWritten };
         let zone = self.discovery.set_zone(loaded.settings.zone.clone());
-        if let Err(refusal) = self.put(merged, &api, number).await {
-            self.discovery.set_zone(zone);
-            self.ports.want(wanted_before);
-            let _ = self.ports.release_unwanted(&pins);
-            return Err(refusal);
+        match self.put(merged, &api, number).await {
+            Ok(before) => warnings.extend((!before.followed).then(behind)),
+            Err(refusal) => {
+                self.discovery.set_zone(zone);
+                self.ports.want(wanted_before);
+                let _ = self.ports.release_unwanted(&pins);
+                return Err(refusal);
+            }
         }
         self.state.base = base;
         self.state.config_warnings = loaded.warnings;
@@ -328,6 +340,14 @@ impl Daemon {
 fn respond<T>(reply: oneshot::Sender<T>, answer: T) {
     // The asker may have gone away; what was done is done.
     let _ = reply.send(answer);
+}
+
+/// Some L7 worker serves by the state before.
+fn behind() -> Warning {
+    Warning {
+        code: "workers_behind".into(),
+        detail: "not every L7 worker serves by this state yet: `weir l7 status` says which, and why".into(),
+    }
 }
 
 /// A change in a few words, for the record.

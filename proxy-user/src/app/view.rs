@@ -31,6 +31,7 @@ impl Daemon {
             api,
             orphaned_lists: merged.orphaned_lists.clone(),
             orphaned_services: merged.orphaned_services.clone(),
+            stepped_back: merged.stepped_back.clone(),
             started_at: self.started_at,
             conditions: self.conditions(),
             interfaces: self.interfaces(),

@@ -38,7 +38,7 @@ impl Changed {
         let known = old.as_ref().map(|old| old.backends.clone()).unwrap_or_default();
         let kept = old.as_ref().filter(|_| l7.is_none() && definition.forward == Forward::L7);
         let l7_fault = kept.and_then(|old| old.l7_fault.clone());
-        let l7 = l7.filter(|l7| **l7 != L7::default()).or(kept.and_then(|old| old.l7.clone()));
+        let l7 = l7.filter(|l7| !l7.does_as(&L7::default())).or(kept.and_then(|old| old.l7.clone()));
         let mut part = ApiService { definition: Some(definition), l7, l7_fault, ..ApiService::default() };
         for (backend, new) in backends {
             part.backends.insert(*backend, filled(*new, known.get(backend).copied())?);
@@ -194,18 +194,24 @@ impl Changed {
         let old = part.l7.as_ref().unwrap_or(below);
         let new = l7.as_ref().unwrap_or(below);
         let (items, same) = differences(old, new);
+        // What holds without the API's word needs none: it must not outlive a change of the base.
+        let laid = l7.clone().filter(|l7| !l7.does_as(below));
         if items.is_empty() {
-            let operation = if l7.is_some() { Operation::Add } else { Operation::Remove };
-            let outcome = if l7.is_some() { Outcome::Exists } else { Outcome::Absent };
-            self.items.push(Item { item: service.to_owned(), operation, outcome, code: None, note: None });
+            let respelled = laid.is_some() && old.written != new.written;
+            let (operation, outcome) = match (l7.is_some(), respelled) {
+                (true, true) => (Operation::Add, Outcome::Updated),
+                (true, false) => (Operation::Add, Outcome::Exists),
+                (false, _) => (Operation::Remove, Outcome::Absent),
+            };
+            let note = respelled.then(|| "written otherwise, and does the same".to_owned());
+            self.items.push(Item { item: service.to_owned(), operation, outcome, code: None, note });
         }
         for item in items {
             self.counts.add(item.outcome);
             self.items.push(item);
         }
         self.counts.unchanged = self.counts.unchanged.saturating_add(same);
-        // What holds without the API's word needs none: it must not outlive a change of the base.
-        part.l7 = l7.filter(|l7| l7 != below);
+        part.l7 = laid;
         part.l7_fault = None;
         Ok(())
     }

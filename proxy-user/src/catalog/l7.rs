@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::{ApiState, Merged};
 use crate::config::Locus;
-use crate::control::types::{Item, Operation, Outcome};
+use crate::control::types::{Item, Operation, Outcome, Warning};
 use crate::l7::snapshot::Route;
-use crate::model::L7;
+use crate::model::{Desired, L7, Service};
 
 /// What becomes of codec, settings and routes, one item for each that changes, and how many stay.
 pub(super) fn differences(old: &L7, new: &L7) -> (Vec<Item>, u64) {
@@ -21,7 +22,7 @@ pub(super) fn differences(old: &L7, new: &L7) -> (Vec<Item>, u64) {
         all.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     // Settings that do the same are the same, however they are spelled.
-    let (was, is) = (settings(old), if old == new { settings(old) } else { settings(new) });
+    let (was, is) = (settings(old), if old.does_as(new) { settings(old) } else { settings(new) });
     for key in union(&was, &is) {
         found.compare(format!("l7.{key}"), was.get(key), is.get(key), || None);
     }
@@ -40,6 +41,24 @@ pub(super) fn differences(old: &L7, new: &L7) -> (Vec<Item>, u64) {
         found.items.push(item("order of routes".into(), Outcome::Updated, None));
     }
     (found.items, found.same)
+}
+
+/// What the file says of services at L7 and what lies over it, where that differs: a reload changes nothing of these.
+pub fn covered_l7(base: &Desired, merged: &Merged, api: &ApiState) -> Vec<Warning> {
+    let default = L7::default();
+    let covered = |(name, service): (&String, &Service)| {
+        let laid = api.services.get(name)?.l7.as_deref()?;
+        let said = service.l7.as_deref().unwrap_or(&default);
+        let in_force = merged.desired.services.get(name)?.l7.as_deref() == Some(laid);
+        (in_force && !laid.does_as(said)).then(|| Warning {
+            code: "covered_l7".into(),
+            detail: format!(
+                "what the configuration says of service {name} at L7 is not in force: the API has set other settings over it; \
+                 `weir l7 unset {name}` drops these"
+            ),
+        })
+    };
+    base.services.iter().filter_map(covered).collect()
 }
 
 #[derive(Default)]
@@ -96,6 +115,9 @@ fn names(l7: &L7) -> impl Iterator<Item = (String, &Route)> {
 pub(super) fn pointer(service: &str, l7: &L7, at: &Locus) -> Option<String> {
     match at {
         Locus::Codec(name) if name == service => Some("/codec".into()),
+        Locus::Routes(name) if name == service => {
+            Some(if l7.written.contains_key("host") { "/host".into() } else { "/route".into() })
+        }
         Locus::AccessList(name, list) if name == service => {
             let lists = l7.written.get("l7")?.get("access")?.get("lists")?.as_array()?;
             let place = lists.iter().position(|one| one.as_str() == Some(list))?;

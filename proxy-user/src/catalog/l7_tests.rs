@@ -10,12 +10,12 @@ use crate::control::fake;
 use crate::control::types::{Code, Item, Outcome};
 use crate::model::{Desired, Forward, L7, Origin};
 
-fn l7(text: &str) -> Arc<L7> {
+pub(super) fn l7(text: &str) -> Arc<L7> {
     Arc::new(read_l7_toml("web", "x", text).unwrap().l7)
 }
 
 /// The test's base with `web` and `next`, both of mode `l7`, and HTTP/1 by the file.
-fn base() -> Desired {
+pub(super) fn base() -> Desired {
     let mut base = fake::base();
     let web = base.services.get_mut("web").unwrap();
     web.forward = Forward::L7;
@@ -27,19 +27,19 @@ fn base() -> Desired {
     base
 }
 
-fn set(service: &str, text: &str) -> Change {
+pub(super) fn set(service: &str, text: &str) -> Change {
     Change::SetL7 { service: service.into(), l7: Some(l7(text)) }
 }
 
-fn unset(service: &str) -> Change {
+pub(super) fn unset(service: &str) -> Change {
     Change::SetL7 { service: service.into(), l7: None }
 }
 
-fn evolve(base: &Desired, api: &ApiState, change: Change) -> Result<(Changed, Merged), Refusal> {
+pub(super) fn evolve(base: &Desired, api: &ApiState, change: Change) -> Result<(Changed, Merged), Refusal> {
     api.evolve(base, change, Timestamp::UNIX_EPOCH, Limits::default())
 }
 
-fn merged(base: &Desired, api: &ApiState) -> Result<Merged, Refusal> {
+pub(super) fn merged(base: &Desired, api: &ApiState) -> Result<Merged, Refusal> {
     merge(base, api, Timestamp::UNIX_EPOCH, Limits::default())
 }
 
@@ -191,8 +191,8 @@ fn what_an_edit_of_the_file_no_longer_allows_steps_back_at_a_start_and_refuses_a
     let change = Change::SetBackend { service: "web".into(), backend, new: drain };
     let (changed, still) = evolve(&without, &api, change).unwrap();
     assert_eq!(still.orphaned_services, ["own"]);
-    let again = evolve(&without, &changed.api, set("web", TO_NEXT));
-    assert!(again.is_ok_and(|(changed, _)| !changed.changed), "the same once more changes nothing");
+    let again = evolve(&without, &changed.api, set("web", TO_NEXT)).unwrap_err();
+    assert_eq!(again.errors[0].pointer, "/route/0/to", "what is not in force is not set by saying it again");
     let other = TO_NEXT.replace("\"a\"", "\"b\"");
     let refusal = evolve(&without, &changed.api, set("web", &other)).unwrap_err();
     assert_eq!(refusal.errors[0].pointer, "/route/0/to");
@@ -268,12 +268,16 @@ fn a_destination_speaks_every_codec_that_a_route_may_send_it() {
 }
 
 #[test]
-fn another_spelling_changes_nothing() {
+fn another_spelling_is_stored_and_does_the_same() {
     let old = "codec = \"http1\"\nl7 = { timeouts = { request = \"1s\" } }\n[[route]]\nname = \"a\"\ntimeout = \"1s\"\n";
     let new = old.replace("1s", "1000ms").replace("= \"http1\"", "= [\"http1\"]");
     let api = evolve(&base(), &ApiState::default(), set("web", old)).unwrap().0.api;
-    let again = evolve(&base(), &api, set("web", &new)).unwrap().0;
-    assert!(!again.changed && told(&again.items) == [("web", Outcome::Exists)], "{:?}", again.items);
+    let (again, merged) = evolve(&base(), &api, set("web", &new)).unwrap();
+    assert!(again.changed && told(&again.items) == [("web", Outcome::Updated)], "{:?}", again.items);
+    let shown = merged.desired.services["web"].l7.clone().unwrap();
+    assert_eq!(shown.written["route"][0]["timeout"], "1000ms", "what is shown is what was set");
+    assert!(shown.does_as(&l7(old)) && *shown != *l7(old));
+    assert!(!evolve(&base(), &again.api, set("web", &new)).unwrap().0.changed);
     let as_file = evolve(&base(), &ApiState::default(), set("web", "codec = [\"http1\"]\n")).unwrap().0;
     assert!(!as_file.changed && as_file.api == ApiState::default());
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::check::{check, refusal};
+use super::stepped_back::SteppedBack;
 use super::{ApiList, ApiService, ApiState, Refusal};
 use crate::config::{Limits, Locus, Problem};
-use crate::control::types::{Code, Warning};
+use crate::control::types::{Code, L7Holds, Warning};
 use crate::model::{AclEntry, AclList, Backend, Desired, Forward, L7, Origin, Service};
 
 /// The merged state, and what the merge has to say about it.
@@ -26,7 +27,9 @@ pub struct Merged {
     pub warnings: Vec<Warning>,
     /// When the next entry ends: merge again then.
     pub next_expiry: Option<Timestamp>,
-    /// Services whose L7 settings of the API are not in force, and why.
+    /// Services whose L7 settings of the API are not in force.
+    pub stepped_back: Aside,
+    /// Those that the check of the whole state has set aside.
     aside: Aside,
 }
 
@@ -56,20 +59,25 @@ pub(super) fn merge_after(
     // What was in force may not be set aside by a change.
     let before =
         if std::ptr::eq(api, old) { None } else { Some(LazyCell::new(|| unfit(base, old, now, limits))) };
-    let may = |name: &String| stood(name) && before.as_ref().is_none_or(|before| before.contains_key(name));
+    let stepped = |name: &String| before.as_ref().map(|before| before.get(name).map(|was| was.holds));
+    let may = |name: &String, holds: L7Holds| {
+        stood(name)
+            && subject.is_none_or(|(set, _)| set != name)
+            && stepped(name).is_none_or(|was| was.is_some_and(|was| was >= holds))
+    };
     join(base, api, old, now, limits, may).map_err(|(errors, _)| refusal(&errors, subject))
 }
 
 /// The services whose L7 settings of the API the base does not allow, and why.
 fn unfit(base: &Desired, api: &ApiState, now: Timestamp, limits: Limits) -> Aside {
-    match join(base, api, api, now, limits, |_| true) {
+    match join(base, api, api, now, limits, |_, _| true) {
         Ok(merged) => merged.aside,
         Err((_, aside)) => aside,
     }
 }
 
-/// Services whose L7 settings are set aside, and why.
-type Aside = BTreeMap<String, String>;
+/// Services whose L7 settings are set aside.
+type Aside = BTreeMap<String, SteppedBack>;
 
 fn join(
     base: &Desired,
@@ -77,7 +85,7 @@ fn join(
     old: &ApiState,
     now: Timestamp,
     limits: Limits,
-    may_step_back: impl Fn(&String) -> bool,
+    may_step_back: impl Fn(&String, L7Holds) -> bool,
 ) -> Result<Merged, (Vec<Problem>, Aside)> {
     let mut aside = Aside::new();
     loop {
@@ -89,25 +97,43 @@ fn join(
             }
             Err(errors) => errors,
         };
-        let before = aside.len();
+        // What of settings still holds may not fit either; with every look each steps back once at most.
+        let mut next = Aside::new();
         for problem in &errors {
-            // The service itself, or the destination that speaks another protocol now.
-            let service = |at: &Locus| match at {
-                Locus::Codec(name) | Locus::Destination(name, _) | Locus::AccessList(name, _) => {
-                    let part = api.services.get(name)?;
-                    (part.l7.is_some() && !aside.contains_key(name) && may_step_back(name))
-                        .then(|| name.clone())
-                }
+            let step = |name: &String| {
+                let l7 = api.services.get(name)?.l7.as_ref()?;
+                let why = problem.to_string();
+                let stepped = match aside.get(name) {
+                    None => SteppedBack::of(l7, why),
+                    Some(was) if was.holds == L7Holds::Access && was.why == why => SteppedBack::unread(why),
+                    Some(was) if was.holds == L7Holds::Access => {
+                        SteppedBack::unread(format!("{}; {why}", was.why))
+                    }
+                    Some(_) => return None,
+                };
+                may_step_back(name, stepped.holds).then(|| (name.clone(), stepped))
+            };
+            let named = |at: &Locus| match at {
+                Locus::Codec(name)
+                | Locus::Destination(name, _)
+                | Locus::AccessList(name, _)
+                | Locus::Routes(name) => step(name),
                 _ => None,
             };
-            let found = service(&problem.at).or_else(|| problem.other.as_ref().and_then(service));
-            if let Some(name) = found {
-                aside.insert(name, problem.to_string());
+            // The service itself, or the destination that speaks another protocol now. Where all routes are too many, those
+            // of any service of the API make room.
+            let crowding =
+                || matches!(problem.at, Locus::Routes(_)).then(|| api.services.keys().find_map(step))?;
+            let found =
+                named(&problem.at).or_else(|| problem.other.as_ref().and_then(named)).or_else(crowding);
+            if let Some((name, stepped)) = found {
+                next.entry(name).or_insert(stepped);
             }
         }
-        if aside.len() == before {
+        if next.is_empty() {
             return Err((errors, aside));
         }
+        aside.extend(next);
     }
 }
 
@@ -118,6 +144,7 @@ fn join_without(base: &Desired, api: &ApiState, old: &ApiState, now: Timestamp, 
         orphaned_services: Vec::new(),
         warnings: Vec::new(),
         next_expiry: None,
+        stepped_back: Aside::new(),
         aside: aside.clone(),
     };
     let over = |entry: &AclEntry| entry.expires_at.is_some_and(|end| end <= now);
@@ -162,12 +189,17 @@ fn join_without(base: &Desired, api: &ApiState, old: &ApiState, now: Timestamp, 
 }
 
 impl Merged {
-    /// Why this state of an edited base may not follow `before`: L7 settings of the API that were in force would step back.
+    /// Why this state of an edited base may not follow `before`: L7 settings of the API that were in force would step back,
+    /// or a service would refuse everybody for those that it has no more.
     ///
     /// # Errors
     /// Names the first such service.
     pub fn keeps_l7_of(&self, before: &Self) -> Result<(), Refusal> {
-        let Some((name, why)) = self.aside.iter().find(|(name, _)| !before.aside.contains_key(*name)) else {
+        let worse = |(name, now): &(&String, &SteppedBack)| {
+            let was = before.stepped_back.get(*name).map_or(L7Holds::Nothing, |was| was.holds);
+            now.holds > was || self.aside.contains_key(*name) && !before.aside.contains_key(*name)
+        };
+        let Some((name, SteppedBack { why, .. })) = self.stepped_back.iter().find(worse) else {
             return Ok(());
         };
         let message = format!(
@@ -213,9 +245,17 @@ impl Merged {
     }
 
     fn join_service(&mut self, name: &str, part: &ApiService) {
-        let unfit = part.l7.as_ref().and_then(|_| part.l7_fault.as_ref().or(self.aside.get(name)).cloned());
-        if let Some(why) = unfit.as_ref().filter(|_| part.definition.is_some()) {
-            return self.orphan_service(name, &format!("its L7 settings do not fit: {why}"));
+        let unfit = part.l7.as_ref().and_then(|_| match &part.l7_fault {
+            Some(fault) => Some(SteppedBack::unread(fault.clone())),
+            None => self.aside.get(name).cloned(),
+        });
+        if let Some(stepped) =
+            unfit.as_ref().filter(|_| part.definition.is_some() && !self.desired.services.contains_key(name))
+        {
+            let why = stepped.why.clone();
+            self.orphan_service(name, &format!("its L7 settings do not fit: {why}"));
+            self.stepped_back.insert(name.to_owned(), SteppedBack::unread(why));
+            return;
         }
         let service = match (self.desired.services.entry(name.to_owned()), part.definition) {
             (Entry::Occupied(found), None) => found.into_mut(),
@@ -237,28 +277,34 @@ impl Merged {
                 publish: Vec::new(),
                 l7: None,
             }),
-            (Entry::Occupied(_), Some(_)) => {
+            (Entry::Occupied(mut found), Some(own)) => {
                 let why = "the configuration has a service of this name with another VIP or mode";
+                // The same clients, as far as the VIP is the same.
+                if let Some(l7) = part.l7.as_ref().filter(|_| own.vip == found.get().vip) {
+                    let mut stepped = unfit.unwrap_or_else(|| SteppedBack::of(l7, why.to_owned()));
+                    stepped.lay_over(found.get_mut(), l7);
+                    self.warnings.push(stepped.warning(name));
+                    self.stepped_back.insert(name.to_owned(), stepped);
+                }
                 return self.orphan_service(name, why);
             }
             (Entry::Vacant(_), None) => {
                 return self.orphan_service(name, "the configuration has no service of this name any more");
             }
         };
-        let forward = service.forward;
-        let why = unfit.or_else(|| {
-            (forward != Forward::L7)
-                .then(|| "the configuration no longer gives it forward = \"l7\"".to_owned())
-        });
-        match (&part.l7, &why) {
+        let mode = || "the configuration no longer gives it forward = \"l7\"".to_owned();
+        let other_mode = service.forward != Forward::L7;
+        let of_mode = |l7: &Arc<L7>| other_mode.then(|| SteppedBack::of(l7, mode()));
+        match (&part.l7, unfit.or_else(|| part.l7.as_ref().and_then(of_mode))) {
             (Some(l7), None) => service.l7 = Some(l7.clone()),
-            (Some(_), Some(why)) => self.warnings.push(Warning {
-                code: "orphaned_l7".into(),
-                detail: format!(
-                    "the L7 settings that the API laid over service {name} are kept but not in force, those of the \
-                     configuration are: {why}; correct the configuration, or drop them with `weir l7 unset {name}`"
-                ),
-            }),
+            (Some(l7), Some(mut stepped)) => {
+                let serves = stepped.lay_over(service, l7);
+                self.warnings.push(stepped.warning(name));
+                self.stepped_back.insert(name.to_owned(), stepped);
+                if !serves {
+                    return;
+                }
+            }
             (None, _) => {}
         }
         for (addr, over) in &part.overrides {

@@ -11,7 +11,8 @@
 //!   not, they count as orphaned.
 //! - L7 settings of the API that an edit of the base no longer allows (a destination is gone, the service is no longer
 //!   `l7`) step back at a start: those of the base hold, and a service of the API is not in force at all, for it must not serve
-//!   without its rules. A reload or a change that would bring this about is refused.
+//!   without its rules. Whom the settings denied is not let in by this ([`SteppedBack`]): their `access` holds on, and where
+//!   it cannot, the service refuses everybody. A reload or a change that would bring this about is refused.
 //! - An entry whose end has come is left out by [`merge`] at once, and taken out of the state by the next change.
 
 mod apply;
@@ -28,6 +29,9 @@ pub mod pool;
 mod refusal;
 pub mod snapshot;
 mod state;
+mod stepped_back;
+#[cfg(test)]
+mod stepped_back_tests;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -35,10 +39,12 @@ pub mod weight;
 
 pub use apply::Changed;
 pub use change::{Change, NewBackend, NewEntry};
+pub use l7::covered_l7;
 pub use merge::{Merged, merge};
 pub use overlay::{LeftOut, check_change, overlay};
 pub use refusal::Refusal;
 pub use state::{
     ApiBackend, ApiEntry, ApiList, ApiService, ApiState, ListDefinition, Override, ServiceDefinition,
 };
+pub use stepped_back::SteppedBack;
 pub use text::{backend_text, parse_backend, parse_prefix, parse_ttl, parse_vip, valid_name, vip_text};

@@ -14,13 +14,16 @@ use super::reach::Daemon;
 use super::table::printable;
 use crate::config::{L7Refused, ReadL7, l7_text, read_json, read_l7_json, read_l7_toml};
 use crate::control::client::ChangeOptions;
-use crate::control::types::{Applied, Item, L7Settings, L7SettingsDocument, Outcome};
+use crate::control::types::{Applied, Item, L7Holds, L7SetAside, L7Settings, L7SettingsDocument, Outcome};
 
 /// Arguments of `weir l7 show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
     /// The service
     pub service: String,
+    /// Print the settings of the API that are not in force, instead of those that are
+    #[arg(long)]
+    pub set_aside: bool,
 }
 
 /// Arguments of `weir l7 set`.
@@ -50,6 +53,7 @@ pub(super) fn show(args: &ShowArgs, daemon: &Daemon, output: &Output) -> Result<
     let found = daemon.ask(daemon.client.l7_settings(&args.service))?.value;
     match output.format {
         Format::Json => output.json_only(&found),
+        Format::Table if args.set_aside => output.text(&aside_text(&found)?),
         Format::Table => output.text(&text(&found)?),
     }
 }
@@ -127,16 +131,50 @@ fn content(file: &Path) -> Result<(String, String), Failure> {
 }
 
 fn text(found: &L7SettingsDocument) -> Result<String, Failure> {
-    let L7SettingsDocument { generation, service, origin, overridden, settings } = found;
+    let L7SettingsDocument { generation, service, origin, overridden, settings, set_aside } = found;
     let over = if *overridden { ", over the file" } else { "" };
-    let text = l7_text(&settings.0)
-        .map_err(|error| Failure::Failed(format!("the settings cannot be written as TOML: {error}")))?;
     let name = printable(service);
+    let aside = set_aside.as_ref().map(|aside| aside_lines(&name, aside)).unwrap_or_default();
+    if settings.0.is_empty() {
+        return Ok(format!(
+            "# Service {name} is not served by the L7 path, generation {generation}\n{aside}"
+        ));
+    }
     Ok(format!(
-        "# L7 settings of service {name}, origin {}{over}, generation {generation}\n# Set again, if nothing else has changed: \
-         weir l7 set {name} --file FILE --if-gen {generation}\n{text}",
-        origin_word(*origin)
+        "# L7 settings of service {name}, origin {}{over}, generation {generation}\n{aside}# Set again, if nothing else has changed: \
+         weir l7 set {name} --file FILE --if-gen {generation}\n{}",
+        origin_word(*origin),
+        toml(settings)?
     ))
+}
+
+/// The settings that were set aside, to be mended and set again.
+fn aside_text(found: &L7SettingsDocument) -> Result<String, Failure> {
+    let name = printable(&found.service);
+    let Some(aside) = &found.set_aside else {
+        return Err(Failure::Failed(format!("no L7 settings of service {name} are set aside")));
+    };
+    let why = printable(&aside.why);
+    Ok(format!("# L7 settings of service {name} that are not in force: {why}\n{}", toml(&aside.settings)?))
+}
+
+/// What was set aside, in comments.
+fn aside_lines(name: &str, aside: &L7SetAside) -> String {
+    let holds = match aside.holds {
+        L7Holds::Nothing => "",
+        L7Holds::Access => ", but for their `access`",
+        L7Holds::Refusal => ", and the service refuses everybody, since they may have denied clients",
+    };
+    format!(
+        "# The settings that the API set are not in force{holds}: {}\n# They are printed by: weir l7 show {name} --set-aside; \
+         dropped by: weir l7 unset {name}\n",
+        printable(&aside.why)
+    )
+}
+
+fn toml(settings: &L7Settings) -> Result<String, Failure> {
+    l7_text(&settings.0)
+        .map_err(|error| Failure::Failed(format!("the settings cannot be written as TOML: {error}")))
 }
 
 fn report(applied: &Applied, service: &str, done: &str, output: &Output) -> Result<(), Failure> {
@@ -178,5 +216,41 @@ pub(super) fn changes(items: &[Item]) -> String {
     text
 }
 
-/// Largest file, bytes: what the daemon takes.
-const LARGEST: u64 = 1 << 20;
+/// Largest file, bytes: more than `show` prints of any settings that the daemon takes.
+const LARGEST: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Origin;
+
+    #[test]
+    fn what_was_set_aside_is_told_and_printed_to_be_set_again() {
+        let settings = |value: Value| serde_json::from_value::<L7Settings>(value).unwrap();
+        let aside = settings(json!({ "codec": "http1", "route": [{ "to": "gone" }] }));
+        let mut found = L7SettingsDocument {
+            generation: 7,
+            service: "shop".into(),
+            origin: Origin::File,
+            overridden: false,
+            settings: settings(json!({ "codec": "http1" })),
+            set_aside: Some(L7SetAside {
+                why: "no service `gone`".into(),
+                holds: L7Holds::Access,
+                settings: aside,
+            }),
+        };
+        let shown = text(&found).unwrap();
+        let told = "not in force, but for their `access`: no service `gone`\n# They are printed by: weir l7 show shop --set-aside;";
+        assert!(shown.contains(told) && shown.ends_with("--if-gen 7\ncodec = \"http1\"\n"), "{shown}");
+        let printed = aside_text(&found).unwrap();
+        assert!(printed.ends_with("codec = \"http1\"\n\n[[service.route]]\nto = \"gone\"\n"), "{printed}");
+        assert!(read_l7_toml("shop", "x", &printed).is_ok() && read_l7_toml("shop", "x", &shown).is_ok());
+        found.settings = L7Settings::default();
+        assert!(text(&found).unwrap().starts_with("# Service shop is not served by the L7 path"));
+        found.set_aside = None;
+        assert!(aside_text(&found).is_err());
+    }
+}

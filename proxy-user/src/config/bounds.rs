@@ -62,6 +62,12 @@ pub(super) const L7_HOSTS: u32 = 1_024;
 pub(super) const L7_VIRTUAL_HOSTS: u32 = 1_024;
 /// Most routes of a virtual host.
 pub(super) const L7_ROUTES: u32 = 1_024;
+/// Most routes of a service, over all its virtual hosts; as many names of hosts.
+pub(super) const L7_SERVICE_ROUTES: usize = 4_096;
+/// Most routes of all services, and as many names of hosts: each worker is told all of them with each state.
+pub(super) const L7_ALL_ROUTES: usize = 16_384;
+/// Longest that the settings of a service may be, bytes of JSON without blanks.
+pub(super) const L7_SETTINGS_BYTES: usize = 1 << 20;
 /// Most header changes of a route, of requests and of answers each.
 pub(super) const L7_CHANGES: usize = 32;
 /// Largest weight of a destination.

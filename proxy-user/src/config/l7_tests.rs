@@ -246,3 +246,93 @@ fn host_bits_are_a_warning() {
     let l7 = long.unwrap().l7;
     assert_eq!(l7.hosts[0].routes[0].action, Action::Direct { status: 200, body: "\u{0}\n\"'\u{7f}".into() });
 }
+
+/// So many virtual hosts of as many routes and names each.
+fn hosts(count: usize, routes: usize, names: usize) -> Value {
+    let host = |at: usize| {
+        let names: Vec<_> = (0..names).map(|name| format!("h{name}.{at}.x")).collect();
+        json!({ "hosts": names, "route": vec![json!({}); routes] })
+    };
+    json!({ "codec": "http1", "host": (0..count).map(host).collect::<Vec<_>>() })
+}
+
+#[test]
+fn routes_and_hosts_of_a_service_have_a_bound() {
+    use super::super::bounds::L7_SERVICE_ROUTES as MOST;
+    assert!(read_l7_json("web", &hosts(8, MOST / 8, 1)).is_ok());
+    assert!(read_l7_json("web", &hosts(8, 1, MOST / 8)).is_ok());
+    for (mut value, what) in [(hosts(8, MOST / 8, 1), "routes"), (hosts(8, 1, MOST / 8), "names of hosts")] {
+        value["host"].as_array_mut().unwrap().push(json!({ "hosts": ["last.x"] }));
+        let refused = read_l7_json("web", &value).unwrap_err();
+        assert_eq!((pointers(&refused), refused.0[0].diagnostic.code), (vec!["/host/8"], Code::TooMany));
+        let message = &refused.0[0].diagnostic.message;
+        assert!(message.contains(&format!("more than 4096 {what}")), "{message}");
+    }
+}
+
+#[test]
+fn all_services_together_have_a_bound() {
+    use super::super::bounds::{L7_ALL_ROUTES, L7_SERVICE_ROUTES};
+    let of = |services: usize, more: &str| {
+        let mut text = "version = 1\n[interface.eth0]\n".to_owned();
+        for service in 0..services {
+            let routes = "[[service.host.route]]\n".repeat(L7_SERVICE_ROUTES / 8);
+            let hosts: String =
+                (0..8).map(|host| format!("[[service.host]]\nhosts = [\"h{host}\"]\n{routes}")).collect();
+            text += &format!(
+                "[[service]]\nname = \"s{service}\"\nvip = \"tcp/198.51.100.10:{}\"\nforward = \"l7\"\ncodec = \"http1\"\nbackends = [\"10.0.0.1\"]\n{hosts}",
+                100 + service
+            );
+        }
+        super::super::load_text("weir.toml", &(text + more), std::path::Path::new(""), &Default::default())
+    };
+    let full = L7_ALL_ROUTES / L7_SERVICE_ROUTES;
+    assert!(of(full, "").is_ok());
+    let one = "[[service]]\nname = \"x\"\nvip = \"tcp/198.51.100.10:80\"\nforward = \"l7\"\ncodec = \"http1\"\n[[service.route]]\n";
+    let refused = of(full, one).unwrap_err().to_string();
+    assert!(
+        refused.contains("services have 16385 routes") && refused.contains("config.too_many"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn settings_of_any_spelling_have_one_bound_and_come_back() {
+    use super::super::bounds::L7_SETTINGS_BYTES as MOST;
+    // A letter of one byte that is escaped in six.
+    let of = |bytes: usize| {
+        let answers = bytes / 60_000;
+        let mut routes: Vec<_> = (0..answers)
+            .map(|_| json!({ "answer": { "status": 200, "body": "\u{7f}".repeat(60_000) } }))
+            .collect();
+        let length = |routes: &[Value]| json!({ "codec": "http1", "route": routes }).to_string().len();
+        let rest = bytes - length(&routes) - r#",{"answer":{"body":"","status":200}}"#.len();
+        routes.push(json!({ "answer": { "status": 200, "body": "\u{7f}".repeat(rest) } }));
+        assert_eq!(length(&routes), bytes);
+        json!({ "codec": "http1", "route": routes })
+    };
+    let l7 = read_l7_json("web", &of(MOST)).unwrap().l7;
+    let text = crate::config::l7_text(&l7.written).unwrap();
+    assert!(text.len() > 5 * MOST, "{}", text.len());
+    assert_eq!(read_l7_toml("web", "x", &text).unwrap().l7, l7);
+    let refused = read_l7_json("web", &of(MOST + 1)).unwrap_err();
+    assert!(refused.0[0].diagnostic.message.contains("too large"), "{refused}");
+}
+
+#[test]
+fn keys_that_need_a_codec_name_it() {
+    for (text, wanted) in [
+        ("[[route]]\n", "add codec = \"http1\" or codec = \"bolt\" to the service"),
+        ("[[route]]\npath = \"/\"\n", "add codec = \"http1\" to the service"),
+        ("[[host]]\nhosts = [\"a.x\"]\n", "add codec = \"http1\" to the service"),
+        ("[[route]]\nservice = \"a\"\n", "add codec = \"bolt\" to the service"),
+        ("l7 = { limits = { requests = 1 } }\n", "add codec = \"http1\" or codec = \"bolt\" to"),
+        ("l7 = { goaway = true }\n", "add codec = \"bolt\" to the service"),
+        ("l7 = { connect = true }\n", "add codec = \"http1\" to the service"),
+        ("codec = \"http1\"\nl7 = { goaway = true }\n", "leave it out; it is for codec = \"bolt\""),
+    ] {
+        let refused = read_l7_toml("web", "x", text).unwrap_err();
+        let hint = &refused.0[0].diagnostic.hint;
+        assert!(hint.starts_with(wanted), "{text}: {hint}");
+    }
+}

@@ -150,6 +150,8 @@ pub enum Locus {
     SynBudget(String),
     /// `codec` of the named service.
     Codec(String),
+    /// Routes and virtual hosts of the named service.
+    Routes(String),
     /// A destination of a route of the named service: the service that is the destination.
     Destination(String, String),
     /// A list that `access` of the named service looks at again.
@@ -176,6 +178,7 @@ impl fmt::Display for Locus {
             Self::UnknownPort(name) => write!(f, "service `{name}`, unknown_port"),
             Self::SynBudget(name) => write!(f, "service `{name}`, syn_budget"),
             Self::Codec(name) => write!(f, "service `{name}`, codec"),
+            Self::Routes(name) => write!(f, "service `{name}`, routes"),
             Self::Destination(name, to) => write!(f, "service `{name}`, route to `{to}`"),
             Self::AccessList(name, list) => write!(f, "service `{name}`, access by list `{list}`"),
             Self::Backend(name, backend) => write!(f, "service `{name}`, backend {backend}"),

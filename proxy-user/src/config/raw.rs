@@ -264,7 +264,8 @@ pub(super) struct RawService {
     pub(super) codec: Option<At<TextOr<Vec<At<String>>>>>,
     /// All else that the L7 path does for an `l7` service.
     pub(super) l7: Option<At<RawL7>>,
-    /// Virtual hosts of an `l7` service.
+    /// Virtual hosts of an `l7` service; a service has 4,096 routes and as many names of hosts at most, all services
+    /// together 16,384.
     #[serde(default)]
     #[schemars(length(max = bounds::L7_VIRTUAL_HOSTS))]
     pub(super) host: Vec<At<RawHost>>,

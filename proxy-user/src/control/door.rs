@@ -15,7 +15,7 @@ use super::types::{
     ExplainQuery, InterfaceStatus, Peer, ReloadAnswer, ReloadRecord, StatsSnapshot, SyncAnswer, Warning,
 };
 use crate::catalog::snapshot::Snapshot;
-use crate::catalog::{ApiState, Change, Refusal};
+use crate::catalog::{ApiState, Change, Refusal, SteppedBack};
 use crate::l7::process::observer::Observer;
 use crate::model::{BackendAddr, Desired};
 
@@ -114,6 +114,8 @@ pub struct View {
     pub orphaned_lists: Vec<String>,
     /// The same for services.
     pub orphaned_services: Vec<String>,
+    /// Services whose L7 settings of `api` are not in force.
+    pub stepped_back: BTreeMap<String, SteppedBack>,
     /// When the daemon started.
     pub started_at: Timestamp,
     /// What readiness asks for, in a fixed order.
@@ -146,6 +148,7 @@ impl View {
             api: Arc::default(),
             orphaned_lists: Vec::new(),
             orphaned_services: Vec::new(),
+            stepped_back: BTreeMap::new(),
             started_at,
             conditions: vec![Condition {
                 name: "applied".into(),

@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use crate::l7::codec;
 use crate::l7::snapshot::{ClientAddress, Limits, Route, Rules, Timeouts, VirtualHost};
 
-/// How the L7 path serves a service. The parts that workers take as they are have the workers' own types.
-#[derive(Clone, Debug)]
+/// How the L7 path serves a service. The parts that workers take as they are have the workers' own types. Settings are equal
+/// that do the same and are written the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct L7 {
     /// Name of the codec; where several are detected ([`Rules::detect`]), the first of them.
     pub codec: String,
@@ -53,15 +54,9 @@ impl L7 {
         detected.chain(fallback).chain(only)
     }
 
-    /// Names of the services that its routes send requests or copies to, as often as they do.
-    pub fn destinations(&self) -> impl Iterator<Item = &str> {
-        self.hosts.iter().flat_map(|host| &host.routes).flat_map(Route::destinations)
-    }
-}
-
-/// Settings are equal that do the same, however they were written.
-impl PartialEq for L7 {
-    fn eq(&self, other: &Self) -> bool {
+    /// Whether other settings do the same, however they are written.
+    #[must_use]
+    pub fn does_as(&self, other: &Self) -> bool {
         let Self { codec, limits, timeouts, client_address, rules, access_lists, hosts, written: _ } = self;
         *codec == other.codec
             && *limits == other.limits
@@ -71,9 +66,12 @@ impl PartialEq for L7 {
             && *access_lists == other.access_lists
             && *hosts == other.hosts
     }
-}
 
-impl Eq for L7 {}
+    /// Names of the services that its routes send requests or copies to, as often as they do.
+    pub fn destinations(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().flat_map(|host| &host.routes).flat_map(Route::destinations)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -169,3 +169,64 @@ fn a_service_of_the_file_keeps_what_the_command_has_set_through_a_reload() {
         load.end();
     });
 }
+
+#[test]
+fn whom_the_command_has_denied_stays_out_when_a_start_sets_its_settings_aside() {
+    bed(2, |bed| {
+        let _leftovers = Leftovers(bed.places());
+        let service = |name: &str, port: u16, backend: usize| {
+            format!(
+                "[[service]]\nname = \"{name}\"\nvip = \"tcp/{}\"\nforward = \"l7\"\ncodec = \"http1\"\n\
+                 backends = [\"{}\"]\n",
+                V4.vip_at(port),
+                V4.backend_at(backend, 80)
+            )
+        };
+        let list = "[[acl.list]]\nname = \"out\"\norder = 9\naction = \"drop\"\nscope = \"services\"\nentries = [\"203.0.113.0/24\"]\n";
+        let whole = format!("{list}{}{}", service("shop", 80, 1), service("next", 81, 2));
+        let mut daemon = bed.start(&whole);
+        daemon.wait_workers();
+        let _http = bed.http(V4, 80);
+        let status = || bed.asker(V4.client(), V4.vip_at(80)).ask("/", "vip", "").status;
+        assert_eq!(status(), 200);
+        let settings = format!(
+            "codec = \"http1\"\nl7 = {{ access = {{ rules = [{{ action = \"deny\", sources = [\"{}\"] }}], lists = [\"out\"] }} }}\n[[route]]\nto = \"next\"\n",
+            V4.client()
+        );
+        let settings = file(bed, "settings.toml", &settings);
+        daemon.done(&["l7", "set", "shop", "--file", &settings]);
+        wait_for("the client is denied", || status() == 403);
+        // Without a destination of the routes, then without the list, then in another mode.
+        for (config, holds, answer) in [
+            (format!("{list}{}", service("shop", 80, 1)), "access", Some(403)),
+            (service("shop", 80, 1) + &service("next", 81, 2), "refusal", Some(403)),
+            (whole.replacen("forward = \"l7\"\ncodec = \"http1\"\n", "", 1), "refusal", None),
+        ] {
+            bed.configure(&config);
+            let refused = daemon.weir(&["reload"]);
+            assert!(refused.exit == 1 && refused.err.contains("weir l7 unset shop"), "{refused:?}");
+            daemon.crash();
+            daemon = bed.places().start();
+            match answer {
+                Some(answer) => wait_for("an answer by the new state", || status() == answer),
+                None => {
+                    let patience = std::time::Duration::from_millis(300);
+                    assert!(bed.get_within(V4.client(), V4.vip_at(80), patience).is_err());
+                }
+            }
+            let shown = daemon.json(&["l7", "show", "shop"]);
+            assert_eq!(shown["set_aside"]["holds"], holds, "{shown:#}");
+            let printed = daemon.done(&["l7", "show", "shop", "--set-aside"]).out;
+            assert!(printed.contains("to = \"next\"") && printed.contains("lists = [\"out\"]"), "{printed}");
+            assert!(daemon.json(&["status"])["warnings"].to_string().contains("orphaned_l7"));
+            // Back in force by a reload of the file that they fit.
+            bed.configure(&whole);
+            let reloaded = daemon.json(&["reload"]);
+            assert!(reloaded["warnings"].to_string().contains("covered_l7"), "{reloaded:#}");
+            wait_for("the client is denied", || status() == 403);
+            assert!(daemon.json(&["l7", "show", "shop"])["set_aside"].is_null());
+        }
+        daemon.done(&["l7", "unset", "shop"]);
+        wait_for("the file's hold", || status() == 200);
+    });
+}

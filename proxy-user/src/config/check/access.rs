@@ -6,8 +6,7 @@ use ipnet::IpNet;
 
 use super::Checker;
 use super::guard::set;
-use super::l7::NO_REQUESTS;
-use super::l7_speaks::Speaks;
+use super::l7_speaks::{Need, Speaks};
 use crate::config::at::At;
 use crate::config::problem::{Code, Locus};
 use crate::config::raw_l7::{RawAccess, RawL7, RawVerdict};
@@ -30,7 +29,7 @@ impl Checker<'_> {
         }
         if let Some(at) = &raw.header {
             if !speaks.requests {
-                self.no_effect("header", at.span.clone(), NO_REQUESTS);
+                self.unmet("header", at.span.clone(), speaks, Need::Requests);
             } else if all.trusted.is_empty() {
                 let message = "`header` counts only from trusted peers, and there are none";
                 let hint = "add `trusted = [\"PREFIX\"]` with the hops that write it";

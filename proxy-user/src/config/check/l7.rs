@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::Checker;
 use super::guard::set;
-use super::l7_speaks::Speaks;
+use super::l7_speaks::{Need, Speaks};
 use crate::config::at::At;
 use crate::config::bounds::{self, Span};
 use crate::config::problem::{Code, Locus};
@@ -39,9 +41,18 @@ impl Checker<'_> {
         if said.is_empty() {
             return None;
         }
+        let most = bounds::L7_SETTINGS_BYTES;
+        if let Some((_, span)) = said.first().copied().filter(|_| json_bytes(&raw.written) > most) {
+            let message = format!("the L7 settings of service `{}` are too large", raw.name.value);
+            let hint = format!(
+                "{most} bytes, as JSON without blanks, are the most: have backends give long answers, or split the service"
+            );
+            self.report.error(Code::TooMany, message, hint, self.source.place(span.clone(), ""));
+            return None;
+        }
         let mut l7 = L7 { written: Arc::new(raw.written.clone()), ..L7::default() };
         self.codecs(raw, &mut l7);
-        let speaks = Speaks::of(&l7);
+        let speaks = Speaks::of(raw, &l7);
         if let Some(settings) = &raw.l7 {
             self.l7_settings(&settings.value, speaks, &raw.name.value, &mut l7);
         }
@@ -83,8 +94,8 @@ impl Checker<'_> {
     }
 
     fn l7_settings(&mut self, raw: &RawL7, speaks: Speaks, service: &str, l7: &mut L7) {
-        let needs = |able: bool, key, at: Option<&Range<usize>>, why: &'static str| {
-            at.filter(|_| !able).map(|span| (key, span.clone(), why))
+        let needs = |need: Need, key, at: Option<&Range<usize>>| {
+            at.filter(|_| !speaks.has(need)).map(|span| (key, span.clone(), need))
         };
         let limits = raw.limits.as_ref();
         let span = |at: Option<&At<i64>>| at.map(|at| at.span.clone());
@@ -95,36 +106,25 @@ impl Checker<'_> {
         let head = raw.timeouts.as_ref().and_then(|times| times.head.as_ref());
         let pool = raw.pool.as_ref();
         let idle = [
-            needs(speaks.requests, "requests", span(requests).as_ref(), NO_REQUESTS),
-            needs(speaks.requests, "pending", span(pending).as_ref(), NO_REQUESTS),
-            needs(speaks.requests, "body_bytes", span(body).as_ref(), NO_REQUESTS),
-            needs(speaks.requests, "request", request.map(|at| &at.span), NO_REQUESTS),
-            needs(speaks.requests, "head", head.map(|at| &at.span), NO_REQUESTS),
-            needs(speaks.requests, "hash_header", raw.hash_header.as_ref().map(|at| &at.span), NO_REQUESTS),
+            needs(Need::Requests, "requests", span(requests).as_ref()),
+            needs(Need::Requests, "pending", span(pending).as_ref()),
+            needs(Need::Requests, "body_bytes", span(body).as_ref()),
+            needs(Need::Requests, "request", request.map(|at| &at.span)),
+            needs(Need::Requests, "head", head.map(|at| &at.span)),
+            needs(Need::Requests, "hash_header", raw.hash_header.as_ref().map(|at| &at.span)),
             needs(
-                speaks.requests,
+                Need::Requests,
                 "connections",
                 pool.and_then(|p| p.connections.as_ref()).map(|at| &at.span),
-                NO_REQUESTS,
             ),
-            needs(
-                speaks.shared,
-                "streams",
-                pool.and_then(|p| p.streams.as_ref()).map(|at| &at.span),
-                NOT_SHARED,
-            ),
-            needs(
-                speaks.shared,
-                "heartbeat",
-                pool.and_then(|p| p.heartbeat.as_ref()).map(|at| &at.span),
-                NOT_SHARED,
-            ),
-            needs(speaks.goaway, "goaway", raw.goaway.as_ref().map(|at| &at.span), NO_BOLT),
-            needs(speaks.http, "connect", raw.connect.as_ref().map(|at| &at.span), NO_HTTP),
-            needs(speaks.http, "upgrade", raw.upgrade.as_ref().map(|at| &at.span), NO_HTTP),
+            needs(Need::Shared, "streams", pool.and_then(|p| p.streams.as_ref()).map(|at| &at.span)),
+            needs(Need::Shared, "heartbeat", pool.and_then(|p| p.heartbeat.as_ref()).map(|at| &at.span)),
+            needs(Need::Goaway, "goaway", raw.goaway.as_ref().map(|at| &at.span)),
+            needs(Need::Http, "connect", raw.connect.as_ref().map(|at| &at.span)),
+            needs(Need::Http, "upgrade", raw.upgrade.as_ref().map(|at| &at.span)),
         ];
-        for (key, span, why) in idle.into_iter().flatten() {
-            self.no_effect(key, span, why);
+        for (key, span, need) in idle.into_iter().flatten() {
+            self.unmet(key, span, speaks, need);
         }
         let rules = &mut l7.rules;
         rules.goaway = raw.goaway.as_ref().is_some_and(|at| at.value);
@@ -210,15 +210,18 @@ impl Checker<'_> {
             self.no_effect("client_header", at.span.clone(), why);
         }
         let Some(at) = &raw.client_address else { return ClientAddress::None };
-        let (able, why, made) = match form {
+        let (need, made) = match form {
             RawClientAddress::None => return ClientAddress::None,
-            RawClientAddress::ProxyV2 => (
-                speaks.proxy,
-                "connections to backends are shared among clients; only codec `tcp` has one for each",
-                ClientAddress::ProxyV2,
-            ),
-            RawClientAddress::XForwardedFor => (speaks.http, NO_HTTP, ClientAddress::XForwardedFor),
-            RawClientAddress::Forwarded => (speaks.http, NO_HTTP, ClientAddress::Forwarded),
+            RawClientAddress::ProxyV2 => {
+                if !speaks.proxy {
+                    let why =
+                        "connections to backends are shared among clients; only codec `tcp` has one for each";
+                    self.no_effect("client_address", at.span.clone(), why);
+                }
+                return ClientAddress::ProxyV2;
+            }
+            RawClientAddress::XForwardedFor => (Need::Http, ClientAddress::XForwardedFor),
+            RawClientAddress::Forwarded => (Need::Http, ClientAddress::Forwarded),
             RawClientAddress::Header => {
                 let Some(header) = header else {
                     let message = "`client_address = \"header\"` says no name";
@@ -228,11 +231,11 @@ impl Checker<'_> {
                     return ClientAddress::None;
                 };
                 let Some(header) = self.editable(header) else { return ClientAddress::None };
-                (speaks.requests, NO_REQUESTS, ClientAddress::Header(header))
+                (Need::Requests, ClientAddress::Header(header))
             }
         };
-        if !able {
-            self.no_effect("client_address", at.span.clone(), why);
+        if !speaks.has(need) {
+            self.unmet("client_address", at.span.clone(), speaks, need);
         }
         made
     }
@@ -250,7 +253,7 @@ impl Checker<'_> {
     }
 }
 
-pub(super) const NO_REQUESTS: &str = "codec `tcp` knows no requests";
-pub(super) const NO_HTTP: &str = "no codec of this service is HTTP";
-const NO_BOLT: &str = "no codec of this service is `bolt`";
-const NOT_SHARED: &str = "no codec of this service shares connections to backends among requests";
+/// How long an object is as JSON without blanks, bytes.
+fn json_bytes(object: &Map<String, Value>) -> usize {
+    serde_json::to_vec(object).map_or(usize::MAX, |text| text.len())
+}

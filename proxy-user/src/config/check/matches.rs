@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use super::Checker;
 use super::header::is_token;
-use super::l7::NO_HTTP;
-use super::l7_speaks::Speaks;
+use super::l7_speaks::{Need, Speaks};
 use crate::config::at::At;
 use crate::config::problem::Code;
 use crate::config::raw_route::{RawRoute, RawText};
@@ -19,11 +18,10 @@ const MAX_TEXT: usize = 4_096;
 impl Checker<'_> {
     pub(super) fn matches(&mut self, raw: &RawRoute, speaks: Speaks) -> Matches {
         if let Some(at) = raw.path.as_ref().filter(|_| !speaks.http) {
-            self.no_effect("path", at.span.clone(), NO_HTTP);
+            self.unmet("path", at.span.clone(), speaks, Need::Http);
         }
         if let Some(at) = raw.service.as_ref().filter(|_| !speaks.rpc) {
-            let why = "no codec of this service has RPC services";
-            self.no_effect("service", at.span.clone(), why);
+            self.unmet("service", at.span.clone(), speaks, Need::Rpc);
         }
         let mut headers = Vec::new();
         for (name, value) in &raw.headers {

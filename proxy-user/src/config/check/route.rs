@@ -6,8 +6,7 @@ use std::ops::Range;
 
 use super::Checker;
 use super::guard::set;
-use super::l7::{NO_HTTP, NO_REQUESTS};
-use super::l7_speaks::Speaks;
+use super::l7_speaks::{Need, Speaks};
 use crate::config::at::At;
 use crate::config::bounds;
 use crate::config::problem::{Code, Locus};
@@ -32,7 +31,10 @@ impl Checker<'_> {
         let first = raw.host.first().map(|at| ("host", at.span.clone()));
         let first = first.or_else(|| raw.route.first().map(|at| ("route", at.span.clone())));
         if let Some((key, span)) = first.filter(|_| !speaks.requests) {
-            self.no_effect(key, span, NO_REQUESTS);
+            self.unmet(key, span, speaks, wanted(raw));
+            return Vec::new();
+        }
+        if !self.within_bounds(raw) {
             return Vec::new();
         }
         let (mut names, mut hosts) = (Seen::new(), Seen::new());
@@ -65,6 +67,31 @@ impl Checker<'_> {
         made
     }
 
+    /// Whether a service has no more routes and names of hosts than one may; where not, that is reported where it is passed.
+    fn within_bounds(&mut self, raw: &RawService) -> bool {
+        let most = bounds::L7_SERVICE_ROUTES;
+        let (mut routes, mut names) = (raw.route.len(), 0);
+        let first = raw.host.first().map(|at| &at.span);
+        let first = raw.route.first().map(|at| &at.span).or(first);
+        if let Some(span) = first {
+            self.out.spans.insert(Locus::Routes(raw.name.value.clone()), span.clone());
+        }
+        for host in &raw.host {
+            routes += host.value.route.len().max(1);
+            names += host.value.hosts.value.len();
+            let what = match (routes > most, names > most) {
+                (true, _) => "routes",
+                (_, true) => "names of hosts",
+                _ => continue,
+            };
+            let message = format!("with this host, service `{}` has more than {most} {what}", raw.name.value);
+            let hint = "have fewer that take more (`prefix`, `*.example.com`), or split the service in two";
+            self.report.error(Code::TooMany, message, hint, self.source.place(host.span.clone(), ""));
+            return false;
+        }
+        true
+    }
+
     fn host(
         &mut self,
         raw: &RawHost,
@@ -78,7 +105,7 @@ impl Checker<'_> {
             let (message, hint) = ("a virtual host without hosts has no requests", "name one, or \"*\"");
             self.report.error(Code::BadValue, message, hint, self.source.place(list.span.clone(), ""));
         } else if !speaks.http && list.value.iter().any(|at| at.value != "*") {
-            self.no_effect("hosts", list.span.clone(), NO_HTTP);
+            self.unmet("hosts", list.span.clone(), speaks, Need::Http);
         }
         for at in &list.value {
             let lower = canonical(&at.value);
@@ -120,7 +147,7 @@ impl Checker<'_> {
             let mut retry = Retry::default();
             if let Some(raw) = &raw.retry {
                 if let Some(first) = raw.statuses.first().filter(|_| !speaks.http) {
-                    self.no_effect("statuses", first.span.clone(), NO_HTTP);
+                    self.unmet("statuses", first.span.clone(), speaks, Need::Http);
                 }
                 set(&mut retry.tries, raw.tries.as_ref());
                 set(&mut retry.budget_percent, raw.budget.as_ref());
@@ -159,7 +186,7 @@ impl Checker<'_> {
         ];
         for (key, span) in http {
             if let Some(span) = span.filter(|_| !speaks.http) {
-                self.no_effect(key, span.clone(), NO_HTTP);
+                self.unmet(key, span.clone(), speaks, Need::Http);
             }
         }
         match (&raw.to, &raw.redirect, &raw.answer) {
@@ -242,6 +269,17 @@ impl Checker<'_> {
         }
         name.clone()
     }
+}
+
+/// What the routes of a service need its codec to be able to do.
+fn wanted(raw: &RawService) -> Need {
+    let of_hosts = raw.host.iter().flat_map(|host| &host.value.route);
+    let mut all = raw.route.iter().map(|at| &at.value).chain(of_hosts);
+    let http = |route: &RawRoute| route.path.is_some() || route.redirect.is_some() || route.answer.is_some();
+    if !raw.host.is_empty() || all.clone().any(http) {
+        return Need::Http;
+    }
+    if all.any(|route| route.service.is_some()) { Need::Rpc } else { Need::Requests }
 }
 
 /// A host as requests are compared with it: in lower case, without the root's dot, an IPv6 address in its shortest form.

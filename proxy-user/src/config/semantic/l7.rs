@@ -11,6 +11,7 @@ use crate::l7::snapshot::{Route, TextMatch, VirtualHost};
 use crate::model::{Forward, L7, Service};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
+    bounded(view, found);
     for (name, service) in view.services {
         let Some(l7) = service.l7.as_deref().filter(|_| service.forward == Forward::L7) else { continue };
         let mut destinations: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -33,6 +34,27 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
             let hint = "leave `tcp` out of the list";
             found.error(Code::BadValue, Locus::Codec(name.clone()), message.to_owned(), hint);
         }
+    }
+}
+
+/// What each worker is told with each state has a bound over all services.
+fn bounded(view: &View<'_>, found: &mut Found) {
+    let most = bounds::L7_ALL_ROUTES;
+    let (mut routes, mut names) = (0, 0);
+    let of_l7 = view.services.iter().filter(|(_, service)| service.forward == Forward::L7);
+    for (name, l7) in of_l7.filter_map(|(name, service)| Some((name, service.l7.as_deref()?))) {
+        routes += l7.hosts.iter().map(|host| host.routes.len()).sum::<usize>();
+        names += l7.hosts.iter().map(|host| host.hosts.len()).sum::<usize>();
+        let (what, count) = match (routes > most, names > most) {
+            (true, _) => ("routes", routes),
+            (_, true) => ("names of hosts", names),
+            _ => continue,
+        };
+        let message = format!("up to service `{name}`, by name, services have {count} {what}");
+        let hint = format!(
+            "all services together have {most} at most, and each worker has all of them: have fewer that take more"
+        );
+        return found.error(Code::TooMany, Locus::Routes(name.clone()), message, hint);
     }
 }
 

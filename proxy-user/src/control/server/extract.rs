@@ -15,8 +15,8 @@ use utoipa::IntoParams;
 use crate::catalog::Refusal;
 use crate::control::types::{Code, FieldError, Peer};
 
-/// A JSON body.
-pub(super) struct Json<T>(pub(super) T);
+/// A JSON body of so many bytes at most.
+pub(super) struct Json<T, const MOST: usize = SMALL_BODY>(pub(super) T);
 
 /// Query parameters; unknown ones are refused by the types.
 pub(super) struct Params<T>(pub(super) T);
@@ -69,7 +69,7 @@ impl Default for PatchParams {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Json<T, MOST> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
@@ -77,7 +77,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if kind != "application/json" {
             return Err(wrong_type(&kind, "application/json"));
         }
-        parse_json(&read(request.into_body(), SMALL_BODY).await?).map(Self)
+        parse_json(&read(request.into_body(), MOST).await?).map(Self)
     }
 }
 
@@ -218,6 +218,9 @@ fn too_large(error: &axum::Error) -> bool {
 
 /// Largest body of most calls, bytes.
 pub(super) const SMALL_BODY: usize = 1 << 20;
+/// Largest body with L7 settings, bytes: more than any form of settings has that are within their own bound, which is of
+/// JSON without blanks (a letter may be escaped, in six).
+pub(super) const L7_BODY: usize = 8 << 20;
 /// Largest body of a whole list, bytes.
 pub(super) const LIST_BODY: usize = 64 << 20;
 /// Time for a body to arrive.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Api;
 use super::extract::read as read_body;
 use super::extract::{
-    ChangeParams, From, IfMatch, Names, Params, SMALL_BODY, media_type, parse_json, wrong_type,
+    ChangeParams, From, IfMatch, L7_BODY, Names, Params, media_type, parse_json, wrong_type,
 };
 use super::problem::Answer;
 use super::render::{self, tagged};
@@ -38,7 +38,7 @@ impl<S: Send + Sync> FromRequest<S> for Settings {
         if !matches!(kind.as_str(), "application/json" | "application/toml") {
             return Err(wrong_type(&kind, "application/json, or application/toml"));
         }
-        let body = read_body(request.into_body(), SMALL_BODY).await?;
+        let body = read_body(request.into_body(), L7_BODY).await?;
         if kind == "application/json" {
             return parse_json::<Once>(&body).map(|once| Self::Json(once.0));
         }
@@ -54,12 +54,17 @@ impl<S: Send + Sync> FromRequest<S> for Settings {
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn get(State(api): State<Api>, Names(name): Names<String>, headers: HeaderMap) -> Answer {
     let view = api.door.view();
-    let service = view.desired.services.get(&name).ok_or_else(|| unknown_service(&name))?;
-    if service.forward != Forward::L7 {
-        let why = format!("service {name} is not served by the L7 path");
-        return Err(Refusal::new(Code::InvalidState, why).hint("forward = \"l7\" makes it one that is"));
-    }
-    let settings = render::l7_settings(service);
+    let set_aside = render::l7_set_aside(&view, &name);
+    let service = view.desired.services.get(&name);
+    let settings = match service {
+        Some(service) if service.forward == Forward::L7 => render::l7_settings(service),
+        _ if set_aside.is_some() => Arc::default(),
+        Some(_) => {
+            let why = format!("service {name} is not served by the L7 path");
+            return Err(Refusal::new(Code::InvalidState, why).hint("forward = \"l7\" makes it one that is"));
+        }
+        None => return Err(unknown_service(&name)),
+    };
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("application/toml") {
         let text = l7_text(&settings)
@@ -68,13 +73,14 @@ pub(super) async fn get(State(api): State<Api>, Names(name): Names<String>, head
             [(CONTENT_TYPE, "application/toml".to_owned()), (ETAG, format!("\"{}\"", view.generation))];
         return Ok((head, text).into_response());
     }
-    let overridden = render::l7_overridden(&view, &name, service);
+    let overridden = service.is_some_and(|service| render::l7_overridden(&view, &name, service));
     let found = L7SettingsDocument {
         generation: view.generation,
         service: name,
-        origin: if overridden { Origin::Api } else { service.origin },
+        origin: service.filter(|_| !overridden).map_or(Origin::Api, |service| service.origin),
         overridden,
         settings: L7Settings((*settings).clone()),
+        set_aside,
     };
     Ok(tagged(view.generation, &found))
 }

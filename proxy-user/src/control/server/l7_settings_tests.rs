@@ -156,7 +156,7 @@ async fn faults_are_problems_that_name_keys_and_nothing_changes() {
     }
     let line = problem(&server, "PUT", at, &TOML, "codec = \"http1\"\n[[route]]\nto = 7\n").await;
     assert!(line.errors[0].message.starts_with("line 3: `to` takes no integer; write"), "{line:?}");
-    let large = format!("{{\"codec\":\"{}\"}}", "x".repeat(2 << 20));
+    let large = format!("{{\"codec\":\"{}\"}}", "x".repeat(9 << 20));
     assert_eq!(problem(&server, "PUT", at, &JSON, &large).await.code, Code::BodyTooLarge);
     let (status, body) =
         put(&server, "shop", 80, json!({ "codec": "http1", "route": [{ "to": "lost" }] })).await;
@@ -165,6 +165,36 @@ async fn faults_are_problems_that_name_keys_and_nothing_changes() {
     let nat = json!({ "forward": "nat", "codec": "http1" });
     assert_eq!(put(&server, "shop", 80, nat).await.0, 422);
     assert_eq!(server.client.l7_settings("shop").await.unwrap(), before);
+}
+
+#[test]
+fn what_is_not_in_force_is_shown_with_why() {
+    use crate::catalog::{ApiService, SteppedBack};
+    use crate::control::types::L7Holds;
+    let base = Arc::new(fake::base());
+    let mut view = crate::control::door::View::starting(base, fake::then());
+    let l7 = Arc::new(crate::config::read_l7_toml("shop", "x", "codec = \"bolt\"\n").unwrap().l7);
+    let part = ApiService { l7: Some(l7), ..ApiService::default() };
+    Arc::make_mut(&mut view.api).services.insert("shop".into(), part);
+    assert_eq!(render::l7_set_aside(&view, "shop"), None);
+    let stepped = SteppedBack { why: "gone".into(), holds: L7Holds::Access };
+    view.stepped_back.insert("shop".into(), stepped);
+    let found = render::l7_set_aside(&view, "shop").unwrap();
+    assert_eq!((found.why.as_str(), found.holds), ("gone", L7Holds::Access));
+    assert_eq!(found.settings, settings(json!({ "codec": "bolt" })));
+    view.stepped_back.clear();
+    view.orphaned_services.push("shop".into());
+    assert!(render::l7_set_aside(&view, "shop").is_some());
+}
+
+#[tokio::test]
+async fn a_body_may_be_longer_than_the_settings_in_it() {
+    let server = server();
+    put(&server, "shop", 80, json!({})).await;
+    let blanks = " ".repeat(2 << 20);
+    let (status, _, body) =
+        raw(&server, "PUT", "/v1/services/shop/l7", &JSON, format!("{blanks}{{\"codec\":\"http1\"}}")).await;
+    assert_eq!(status, 200, "{body:?}");
 }
 
 #[test]

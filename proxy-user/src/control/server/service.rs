@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::Api;
-use super::extract::{ChangeParams, From, IfMatch, Json, Names, Params};
+use super::extract::{ChangeParams, From, IfMatch, Json, L7_BODY, Names, Params};
 use super::l7_settings::{self, Settings};
 use super::problem::Answer;
 use super::render::{self, tagged};
@@ -48,7 +48,7 @@ pub(super) async fn put(
     Params(params): Params<ChangeParams>,
     IfMatch(if_match): IfMatch,
     From(by): From,
-    Json(body): Json<ServicePut>,
+    Json(body): Json<ServicePut, L7_BODY>,
 ) -> Answer<Reply<Applied>> {
     let at = |pointer: String| {
         move |refusal: Refusal| {

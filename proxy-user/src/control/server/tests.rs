@@ -338,7 +338,7 @@ async fn every_error_is_a_problem() {
     let body = "{\"add\":[{\"prefix\":\"1.2.3.4\"},{\"prefix\":\"1.2.3.4/40\"}]}";
     let found = problem(&server, "PATCH", "/v1/acl/lists/file", &json, body).await;
     assert_eq!(found.errors[0].pointer, "/add/1");
-    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(2 << 20));
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(9 << 20));
     let found = problem(&server, "PUT", "/v1/services/new", &json, &large).await;
     assert_eq!(found.code, Code::BodyTooLarge);
     let (_, head, _) = raw(&server, "GET", "/v1/services/web", &[], "").await;

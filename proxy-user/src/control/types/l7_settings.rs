@@ -14,7 +14,7 @@ use crate::model::Origin;
 #[serde(transparent)]
 pub struct L7Settings(pub Map<String, Value>);
 
-/// Settings in force.
+/// Settings in force, and what was set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct L7SettingsDocument {
     /// Generation that this describes.
@@ -25,8 +25,34 @@ pub struct L7SettingsDocument {
     pub origin: Origin,
     /// Whether they lie on top of what the file says; they survive a reload.
     pub overridden: bool,
+    /// The settings, as they were written; empty where the service is not served by the L7 path.
+    pub settings: L7Settings,
+    /// Settings of the API that are not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<L7SetAside>,
+}
+
+/// Settings of the API that are kept and not in force, since something that they need is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct L7SetAside {
+    /// Why.
+    pub why: String,
+    /// What of them holds all the same.
+    pub holds: L7Holds,
     /// The settings, as they were written.
     pub settings: L7Settings,
+}
+
+/// What holds of L7 settings that are not in force. Whom they denied is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum L7Holds {
+    /// Nothing: they had no `access`.
+    Nothing,
+    /// Their `access`, over that of the configuration.
+    Access,
+    /// Their `access` cannot hold: nobody is served.
+    Refusal,
 }
 
 impl PartialSchema for L7Settings {

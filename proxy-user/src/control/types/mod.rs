@@ -34,7 +34,7 @@ pub use l7_explain::{
     L7Answer, L7ExplainDestination, L7ExplainEndpoint, L7ExplainHost, L7ExplainRoute, L7ExplainService,
     L7Header, L7Query, L7Request,
 };
-pub use l7_settings::{L7Settings, L7SettingsDocument};
+pub use l7_settings::{L7Holds, L7SetAside, L7Settings, L7SettingsDocument};
 pub use problem::{Code, FieldError, Problem};
 pub use registry::{
     AcceptAnswer, KnowledgeState, PublicationState, PublicationStatus, PublishPut, QueryStatus, RefusedEntry,
