@@ -29,7 +29,7 @@ impl Checker<'_> {
             headers.extend(pair.map(|(name, value)| HeaderMatch { name, value }));
         }
         if let Some((_, at)) = raw.query.first_key_value().filter(|_| !speaks.http) {
-            self.no_effect("query", at.span.clone(), NO_HTTP);
+            self.unmet("query", at.span.clone(), speaks, Need::Http);
         }
         let mut query = Vec::new();
         for (name, value) in &raw.query {

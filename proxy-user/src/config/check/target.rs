@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::Checker;
-use super::l7::NO_HTTP;
-use super::l7_speaks::Speaks;
+use super::l7_speaks::{Need, Speaks};
 use super::route::TO_NOBODY;
 use crate::config::at::At;
 use crate::config::problem::Code;
@@ -19,9 +18,11 @@ const MAX_LEN: usize = 4_096;
 impl Checker<'_> {
     pub(super) fn rewrite(&mut self, route: &RawRoute, speaks: Speaks) -> Rewrite {
         let Some(At { value: raw, span }) = &route.rewrite else { return Rewrite::default() };
-        let why = if !speaks.http {
-            Some(NO_HTTP)
-        } else if route.redirect.is_some() || route.answer.is_some() {
+        if !speaks.http {
+            self.unmet("rewrite", span.clone(), speaks, Need::Http);
+            return Rewrite::default();
+        }
+        let why = if route.redirect.is_some() || route.answer.is_some() {
             Some(TO_NOBODY)
         } else if route.service.is_some() {
             Some("a route with `service` has no HTTP requests")
