@@ -123,8 +123,9 @@ fn an_interrupted_demo_takes_everything_along() {
     if !root() {
         return;
     }
+    // Before it watches for signals SIGINT may be ignored: so a shell starts what it leaves in the background.
     for (signal, pause) in
-        [(Signal::SIGINT, 40), (Signal::SIGINT, 700), (Signal::SIGTERM, 1_200), (Signal::SIGKILL, 900)]
+        [(Signal::SIGTERM, 40), (Signal::SIGINT, 700), (Signal::SIGTERM, 1_200), (Signal::SIGKILL, 900)]
     {
         let temporary = tempfile::tempdir().unwrap();
         let mut child = Ended(demo(temporary.path()).stdout(Stdio::null()).spawn().unwrap());

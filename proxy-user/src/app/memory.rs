@@ -47,14 +47,17 @@ mod tests {
         if cfg!(not(target_env = "gnu")) {
             return;
         }
+        // Other tests of this process take memory at the same time.
+        assert!((0..50).any(|_| gives_back()), "of 32 MiB");
+    }
+
+    fn gives_back() -> bool {
         // Too small each for a mapping of its own; the last one holds the heap's end.
         let mut pieces: Vec<Vec<u8>> = (0..8192).map(|_| vec![1; 4096]).collect();
-        let last = pieces.pop();
+        let _last = pieces.pop();
         let full = resident();
         drop(pieces);
         give_back();
-        let left = resident();
-        assert!(left + (16 << 20) < full, "{left} of {full}");
-        drop(last);
+        resident() + (16 << 20) < full
     }
 }
