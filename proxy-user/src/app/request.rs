@@ -202,6 +202,10 @@ impl Daemon {
         match &result {
             Ok(answer) => {
                 tracing::info!(generation = answer.generation, changed = answer.changed, "reloaded");
+                // Who sends SIGHUP gets no answer.
+                for warning in &answer.warnings {
+                    tracing::warn!(code = warning.code, "{}", warning.detail);
+                }
                 last.error = None;
                 last.last_success = Some(now);
             }

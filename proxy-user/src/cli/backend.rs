@@ -10,7 +10,9 @@ use super::output::Output;
 use super::reach::{Daemon, report};
 use super::units::parse_duration;
 use crate::config::parse;
-use crate::control::types::{BackendDocument, BackendPut, BackendStats, Code, ServiceDocument};
+use crate::control::types::{
+    BackendDocument, BackendPut, BackendStats, Code, L7Worker, L7WorkerState, ServiceDocument,
+};
 use crate::model::{BackendAddr, Vip};
 
 /// Commands on backends.
@@ -66,7 +68,8 @@ pub struct DrainArgs {
     /// Which.
     #[command(flatten)]
     pub which: BackendArgs,
-    /// Wait until it has no flows left (with `l7`: requests and tunnels), at most this long (exit 1 if it still has)
+    /// Wait until it has no flows left (with `l7`: requests and tunnels), at most this long, but 3 s with `l7`, whose workers
+    /// tell once a second (exit 1 if it still has)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
 }
@@ -169,17 +172,30 @@ fn wait_empty(
         };
         let (count, what) = left;
         // What workers said last may be from before the drain.
-        let sure = what == FLOWS || begun.elapsed() >= WORKERS_REPORT;
-        if count == 0 && sure {
+        let reported = what == FLOWS || begun.elapsed() >= WORKERS_REPORT;
+        let known = what == FLOWS || all_follow(daemon)?;
+        if count == 0 && reported && known {
             return done(backend, what, output);
         }
-        if Instant::now() >= end && sure {
-            return Err(Failure::Failed(format!("{backend} still has {count} {what}; it goes on draining")));
+        if Instant::now() >= end && reported {
+            let why = match known {
+                true => format!("{backend} still has {count} {what}"),
+                false => "an L7 worker does not serve by the drain yet, see `weir l7 status`".to_owned(),
+            };
+            return Err(Failure::Failed(format!("{why}; it goes on draining")));
         }
         if count > 0 {
             output.say(&format!("{backend}: {count} {what} left"));
         }
     }
+}
+
+/// Whether all workers serve by what is in force.
+fn all_follow(daemon: &Daemon) -> Result<bool, Failure> {
+    let status = daemon.ask(daemon.client.l7_status())?.value;
+    let follows =
+        |worker: &L7Worker| matches!(worker.state, L7WorkerState::Serving | L7WorkerState::Draining);
+    Ok(status.workers.iter().all(follows))
 }
 
 /// What a backend has left, and what that is; `None`: nobody counts it.

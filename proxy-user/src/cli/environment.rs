@@ -110,7 +110,8 @@ fn interfaces(loaded: &Loaded, ours: &BTreeSet<u32>, links: &[link::Link]) -> Ve
             findings.push(warning(
                 "env.foreign_program",
                 format!("`{name}` has an XDP program already (id {}), which weir will not evict", program.id),
-                "unless it is weir's own from before, detach it first, with the tool that attached it",
+                "if it is weir's own, left by a daemon that has stopped, the next `weir run` takes it over; else detach it first, with \
+                 the tool that attached it",
             ));
         }
     }

@@ -177,3 +177,28 @@ fn a_worker_that_hangs_while_it_drains_is_killed() {
         bed.gets(V4.client(), V4.vip_at(80), 10);
     });
 }
+
+#[test]
+fn a_change_holds_for_clients_of_a_worker_that_drains() {
+    bed(1, |bed| {
+        let _leftovers = Leftovers(bed.places());
+        let head = "[l7]\nworkers = 1\n";
+        let daemon = bed.start(&(head.to_owned() + &web(bed)));
+        let _http = bed.http(V4, 80);
+        wait_for("the worker", || daemon.workers().len() == 1);
+        let victim = daemon.workers()[0];
+        let mut talk = Talk::connect(V4.vip_at(80), Some(V4.client()), PATIENCE).unwrap();
+        assert_eq!(talk.get("/", "vip", "").unwrap().status, 200);
+        kill(Pid::from_raw(victim), Signal::SIGTERM).unwrap();
+        wait_for("the successor", || daemon.workers().len() == 2);
+        let rule = format!("{{ action = \"deny\", sources = [\"{}\"] }}", V4.client());
+        let denied =
+            format!("forward = \"l7\"\ncodec = \"http1\"\nl7 = {{ access = {{ rules = [{rule}] }} }}\n");
+        bed.configure(&(head.to_owned() + &bed.service("web", "tcp", V4, 80, &denied)));
+        daemon.done(&["reload"]);
+        // Nobody waits for it to say that it has taken the change.
+        pause(500);
+        assert_eq!(alive(&[victim]).len(), 1, "it drains");
+        assert_eq!(talk.get("/", "vip", "").unwrap().status, 403);
+    });
+}

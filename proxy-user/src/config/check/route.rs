@@ -275,7 +275,10 @@ impl Checker<'_> {
 fn wanted(raw: &RawService) -> Need {
     let of_hosts = raw.host.iter().flat_map(|host| &host.value.route);
     let mut all = raw.route.iter().map(|at| &at.value).chain(of_hosts);
-    let http = |route: &RawRoute| route.path.is_some() || route.redirect.is_some() || route.answer.is_some();
+    let http = |route: &RawRoute| {
+        let target = route.path.is_some() || !route.query.is_empty() || route.rewrite.is_some();
+        target || route.redirect.is_some() || route.answer.is_some()
+    };
     if !raw.host.is_empty() || all.clone().any(http) {
         return Need::Http;
     }

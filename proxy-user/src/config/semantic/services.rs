@@ -126,9 +126,14 @@ fn takes_flows(name: &str, service: &Service, found: &mut Found) {
     if service.discovery.is_some() || service.backends.values().any(open) {
         return;
     }
-    let message = match service.backends.is_empty() {
-        true => format!("service `{name}` has no backends: packets to {} are dropped", service.vip),
-        false => format!("every backend of service `{name}` is drained: new connections are dropped"),
+    let why = match service.backends.is_empty() {
+        true => format!("service `{name}` has no backends"),
+        false => format!("every backend of service `{name}` is drained"),
+    };
+    let message = match (service.is_forwarded(), service.backends.is_empty()) {
+        (false, _) => format!("{why}: what it does not answer by its routes is refused"),
+        (true, true) => format!("{why}: packets to {} are dropped", service.vip),
+        (true, false) => format!("{why}: new connections are dropped"),
     };
     let hint = "add a backend, here or with `weir backend add`";
     found.warning(Code::NoBackends, Locus::Service(name.to_owned()), message, hint);

@@ -113,7 +113,7 @@ pub enum Fault {
     Version,
     /// A method that is not offered or not written as one.
     Method,
-    /// What is asked for: URL, target of CONNECT, Bolt headers that route.
+    /// What is asked for: URL (also as a route makes it, if that is too long), target of CONNECT, Bolt headers that route.
     Target,
     /// The host: none, two, or none that can be one.
     Host,

@@ -137,7 +137,19 @@ pub fn explain(
     };
     answer.action =
         Some(route.map_or_else(|| words::to_itself(service), |route| words::action(service, route)));
+    // Only a route that forwards has any.
+    if let Some(refusal) = too_long(taken.as_deref(), &asking, service) {
+        refuse(&mut answer, codec, &refusal);
+        return Ok(answer);
+    }
+    let speaks_http = codec.abilities().http;
     match route.map(|route| &route.action) {
+        Some(Action::Redirect { status, .. } | Action::Direct { status, .. }) if !speaks_http => {
+            let reply = Reply { status: *status, reason: None, headers: &[], body: b"", close: false };
+            answer.outcome = "direct".into();
+            answer.text = format!("weir answers {} itself.", codec.status_words(&reply));
+            return Ok(answer);
+        }
         Some(Action::Redirect { status, .. }) => {
             let mut room = Vec::new();
             match taken.and_then(|taken| location(&taken, &asking, &mut room)) {
@@ -179,6 +191,11 @@ fn location(taken: &Taken, asking: &Asking<'_>, room: &mut Vec<u8>) -> Option<St
         }
         Does::Forward(_) | Does::Direct(..) => None,
     }
+}
+
+/// Why the head that its route makes of it is not sent.
+fn too_long(taken: Option<&Taken>, asking: &Asking<'_>, service: &Service) -> Option<Refusal> {
+    taken?.rewriting.as_ref()?.fits(asking, service.codec_limits().head).err()
 }
 
 /// Which path and host the backend gets, if they are others than the client's.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 
 use super::channel::{ChannelError, is_shortage};
-use super::life::{Life, told_to_stop};
+use super::life::{AGAIN, Life, Published, published, told_to_stop};
 use super::listeners::Pair;
 use super::message::{FromWorker, Listed, Start, ToWorker};
 use super::observer::{Asked, Books};
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     pub(super) places: Places,
     pub(super) workers: u32,
     pub(super) identity: Option<(u32, u32)>,
-    pub(super) snapshot: watch::Receiver<Option<Arc<ToWorker>>>,
+    pub(super) snapshot: watch::Receiver<Published>,
     pub(super) stop: watch::Receiver<Option<Duration>>,
     pub(super) views: Views,
     pub(super) books: Books,
@@ -77,11 +77,15 @@ enum End {
 impl Shared {
     /// Lets a worker go.
     pub(super) fn let_go(&self, life: Life, patience: Duration) {
-        let (stop, books, views) = (self.stop.clone(), self.books.clone(), self.views.clone());
+        let (stop, snapshot) = (self.stop.clone(), self.snapshot.clone());
+        let (books, views) = (self.books.clone(), self.views.clone());
         let (pid, worker) = (life.number(), life.hello.worker);
         books.with(|ledger| ledger.listen(pid));
         let parting = async move {
-            if life.part(patience, stop, |stats| books.with(|ledger| ledger.report(pid, stats))).await {
+            if life
+                .part(patience, stop, snapshot, |stats| books.with(|ledger| ledger.report(pid, stats)))
+                .await
+            {
                 views.send_if_modified(|views| views.get_mut(&worker).map(|view| view.hangs += 1).is_some());
             }
             books.with(|ledger| ledger.end(pid));
@@ -288,16 +292,6 @@ async fn next(questions: &mut broadcast::Receiver<Asked>) -> Asked {
     }
 }
 
-/// The next snapshot.
-async fn published(snapshot: &mut watch::Receiver<Option<Arc<ToWorker>>>) -> Arc<ToWorker> {
-    while snapshot.changed().await.is_ok() {
-        if let Some(message) = snapshot.borrow_and_update().clone() {
-            return message;
-        }
-    }
-    std::future::pending().await
-}
-
 /// The pause before a worker is started again: none at first, as its backlog waits.
 fn back_off(failures: u32) -> Duration {
     match failures {
@@ -312,8 +306,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const STABLE: Duration = Duration::from_secs(30);
 /// How long a worker of another build drains.
 const REPLACED: Duration = Duration::from_secs(600);
-/// How long a snapshot waits that there was no descriptor for.
-const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST_REASON: usize = 1_000;
 /// Questions that wait for one worker's answer.
 const MOST_QUESTIONS: usize = 15;

@@ -3,14 +3,15 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
 use tokio::process::Child;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::channel::{Channel, ChannelError, Waiting};
+use super::channel::{Channel, ChannelError, Waiting, is_shortage};
 use super::listeners::Pair;
 use super::message::{FromWorker, Hello, PROTOCOL, Start, ToWorker};
 use super::places::Places;
@@ -121,15 +122,23 @@ impl Life {
 
     /// Has it drain and waits for its end, at most a little longer than the time that it has; then it is killed. So it is once
     /// it gives no sign of life, which is answered. Once workers are told to stop, the time that they have holds if it is
-    /// shorter. `report` gets its counters.
+    /// shorter. Clients that it still has are served by what is published meanwhile, too; one of another build may not read
+    /// that, and has little time left once another access is. `report` gets its counters.
     pub(super) async fn part(
         self,
         patience: Duration,
         mut stop: watch::Receiver<Option<Duration>>,
+        mut snapshot: watch::Receiver<Published>,
         mut report: impl FnMut(Stats),
     ) -> bool {
         let mut end = Instant::now() + patience;
         let mut told = self.drain(patience).await;
+        let follows = self.is_of(&spawn::build());
+        let mut before = snapshot.borrow_and_update().clone();
+        if follows {
+            snapshot.mark_changed();
+        }
+        let mut hasty = false;
         let (mut stopped, mut hung) = (false, false);
         let mut pulse = Pulse::of(self.pid);
         while told {
@@ -156,6 +165,22 @@ impl Life {
                         told = self.drain(less).await;
                     }
                 }
+                message = published(&mut snapshot), if !hasty => match follows {
+                    true => match self.say(&message).await {
+                        Ok(()) => {}
+                        Err(error) if is_shortage(&error) => {
+                            sleep(AGAIN).await;
+                            snapshot.mark_changed();
+                        }
+                        Err(_) => told = false,
+                    },
+                    false if before.as_ref().is_some_and(|before| changes_access(before, &message)) => {
+                        hasty = true;
+                        end = end.min(Instant::now() + HASTE);
+                        told = self.drain(HASTE).await;
+                    }
+                    false => before = Some(message),
+                },
                 () = sleep_until(end + GRACE) => break,
             }
         }
@@ -197,8 +222,35 @@ pub(super) async fn told_to_stop(stop: &mut watch::Receiver<Option<Duration>>) -
     }
 }
 
+/// What workers serve by, as they are told.
+pub(super) type Published = Option<Arc<ToWorker>>;
+
+/// The next snapshot.
+pub(super) async fn published(snapshot: &mut watch::Receiver<Published>) -> Arc<ToWorker> {
+    while snapshot.changed().await.is_ok() {
+        if let Some(message) = snapshot.borrow_and_update().clone() {
+            return message;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether others may ask than before, of any service that is still there.
+fn changes_access(before: &ToWorker, now: &ToWorker) -> bool {
+    let (ToWorker::Snapshot(before), ToWorker::Snapshot(now)) = (before, now) else { return false };
+    before.services.iter().any(|(name, old)| {
+        now.services.get(name).is_some_and(|new| {
+            (&old.rules.access, &old.rules.trusted) != (&new.rules.access, &new.rules.trusted)
+        })
+    })
+}
+
 /// From a connection, or a start, to the worker's hello.
 const HELLO: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Until what there was no descriptor for is said again.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+/// How long a worker of another build goes on by an access that no longer holds.
+const HASTE: Duration = Duration::from_secs(10);
 /// From the end of the connection, or of the time to drain, to the end of the process.
 const GRACE: Duration = Duration::from_secs(1);

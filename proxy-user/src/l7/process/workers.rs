@@ -185,7 +185,10 @@ async fn stop_all(places: &Places, patience: Duration) -> usize {
     let mut parting = JoinSet::new();
     for (_, path) in places.list().unwrap_or_default() {
         match Life::find(&path).await {
-            Ok(Some((life, _))) => drop(parting.spawn(life.part(patience, watch::channel(None).1, drop))),
+            Ok(Some((life, _))) => {
+                let (stop, snapshot) = (watch::channel(None).1, watch::channel(None).1);
+                parting.spawn(life.part(patience, stop, snapshot, drop));
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!(path = %path.display(), %error, "an L7 worker cannot be stopped"),
         }

@@ -13,7 +13,7 @@ mod why;
 
 pub use matches::Asking;
 pub use ranges::Ranges;
-pub(in crate::l7) use table::with_edits;
 pub use table::{Does, RouteCounters, Taken, Target, VirtualHosts, full_name};
+pub(in crate::l7) use table::{with_edits, with_fields};
 pub use target::{Elsewhere, OtherUrl, Rewriting};
 pub use why::{conditions, why_not};

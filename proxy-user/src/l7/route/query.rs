@@ -1,17 +1,26 @@
 //! Parameters of a query, as forms write them: `name=value` between `&`, percent-encoded, with `+` for a blank.
 
+use memchr::memchr;
+
 /// The first value of a parameter; `None`: there is none of the name. Without `=` it is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value<'a>(&'a [u8]);
 
 impl<'a> Value<'a> {
-    /// The first of the name. Names are compared decoded.
+    /// The first of the name, among the first [`MOST`] parameters. Names are compared decoded.
     pub(super) fn first(query: &'a [u8], name: &str) -> Option<Self> {
-        query.split(|byte| *byte == b'&').find_map(|pair| {
-            let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-            let (found, value) = pair.split_at_checked(end)?;
-            decoded(found).eq(name.bytes()).then(|| Self(value.strip_prefix(b"=").unwrap_or(value)))
-        })
+        let mut rest = query;
+        for _ in 0..MOST {
+            let (pair, after) = rest.split_at_checked(memchr(b'&', rest).unwrap_or(rest.len()))?;
+            if may_have(pair, name) {
+                let (found, value) = pair.split_at_checked(memchr(b'=', pair).unwrap_or(pair.len()))?;
+                if decoded(found).eq(name.bytes()) {
+                    return Some(Self(value.strip_prefix(b"=").unwrap_or(value)));
+                }
+            }
+            rest = after.get(1..)?;
+        }
+        None
     }
 
     /// Whether it is this, decoded.
@@ -30,6 +39,15 @@ impl<'a> Value<'a> {
         decoded(self.0).collect()
     }
 }
+
+/// Whether the pair's name may be this one: a look that costs little, as each route that names a parameter looks at all.
+fn may_have(pair: &[u8], name: &str) -> bool {
+    let same = |byte: &u8| matches!(byte, b'%' | b'+') || name.as_bytes().first() == Some(byte);
+    pair.len() >= name.len() && pair.first().is_some_and(same)
+}
+
+/// So many parameters of a query are looked at: many routes may look for one each.
+pub(super) const MOST: usize = 256;
 
 /// Bytes that are meant. A percent sign without two digits behind it is itself.
 fn decoded(text: &[u8]) -> impl Iterator<Item = u8> {
@@ -56,6 +74,13 @@ fn digit(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_parameters_are_looked_at() {
+        let query = |before: usize| "&".repeat(before) + "lane=b";
+        assert!(Value::first(query(MOST - 1).as_bytes(), "lane").is_some());
+        assert!(Value::first(query(MOST).as_bytes(), "lane").is_none());
+    }
 
     #[test]
     fn the_first_of_a_name_counts_decoded() {

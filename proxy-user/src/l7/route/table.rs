@@ -187,6 +187,34 @@ pub(in crate::l7) fn with_edits<R>(changes: &[HeaderChange], with: impl FnOnce(&
     with(edits.get(..count).unwrap_or_default())
 }
 
+/// The headers of an answer of weir's own, with those that a route sets or adds; `own` is there unless the route sets it.
+pub(in crate::l7) fn with_fields<R>(
+    changes: &[HeaderChange],
+    own: Option<Field<'_>>,
+    with: impl FnOnce(&[Field<'_>]) -> R,
+) -> R {
+    if changes.is_empty() {
+        return with(own.as_slice());
+    }
+    let fields = changes.iter().filter_map(|change| match change {
+        HeaderChange::Set(name, value) | HeaderChange::Add(name, value) => {
+            Some((name.as_bytes(), value.as_bytes()))
+        }
+        HeaderChange::Remove(_) => None,
+    });
+    let set = |name: &[u8]| {
+        changes.iter().any(|change| {
+            matches!(change, HeaderChange::Set(other, _) | HeaderChange::Remove(other)
+                if other.as_bytes().eq_ignore_ascii_case(name))
+        })
+    };
+    let own = own.filter(|(name, _)| !set(name));
+    with(&own.into_iter().chain(fields).collect::<Vec<_>>())
+}
+
+/// Name and value of a header.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
 fn edit_of(change: &HeaderChange) -> HeaderEdit<'_> {
     match change {
         HeaderChange::Set(name, value) => HeaderEdit::Set(name.as_bytes(), value.as_bytes()),

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::matches::Asking;
-use crate::l7::codec::PathEdit;
+use crate::l7::codec::{Fault, LocalReason, PathEdit, Refusal};
 use crate::l7::snapshot::{Location, PathChange, Rewrite, Route, Scheme, TextMatch};
 
 /// Another path, compiled.
@@ -64,9 +64,21 @@ impl Rewriting {
         self.host.as_deref().map(str::as_bytes)
     }
 
+    /// Whether the head is within its bound (bytes) with the other path and host, too.
+    ///
+    /// # Errors
+    /// What the client is told where it is not.
+    pub fn fits(&self, asking: &Asking<'_>, bound: usize) -> Result<(), Refusal> {
+        if self.head_len(asking) <= bound {
+            return Ok(());
+        }
+        let why = "a target that its route makes too long";
+        let refusal = Refusal::fatal(LocalReason::TooLarge, why).of(Fault::Target).with_status(414);
+        Err(Refusal { asked: Some(asking.head.asked), ..refusal })
+    }
+
     /// Bytes of the head as it was sent, but with the other path and host.
-    #[must_use]
-    pub fn head_len(&self, asking: &Asking<'_>) -> usize {
+    fn head_len(&self, asking: &Asking<'_>) -> usize {
         let keys = &asking.head.keys;
         let (path, host) = (keys.path.of(asking.message), keys.host.of(asking.message));
         let (front, rest) = self.path().parts(path);

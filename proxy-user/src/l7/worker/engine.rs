@@ -180,7 +180,7 @@ impl Engine {
                         Ok(()) => self.control.acknowledge(snapshot.generation),
                         Err(reason) => self.control.refuse(snapshot.generation, reason),
                     }
-                    if first && self.ready {
+                    if first && self.ready && self.drain_until.is_none() {
                         self.listen()?;
                     }
                 }

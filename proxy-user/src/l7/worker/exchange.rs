@@ -8,6 +8,7 @@ use super::connection::{Answer, Exchange, Protocol, State};
 use super::engine::Engine;
 pub(super) use super::hash::hash_address;
 use super::hash::hash_of;
+use super::local::note_fault;
 use super::services::Service;
 use super::slab::Key;
 use super::timers::NEVER;
@@ -15,7 +16,7 @@ use crate::l7::codec::{
     Body, ClientNote, Decoded, Edits, Head, LocalReason, NoteStyle, PoolMode, Refusal, Reply, Timeout,
 };
 use crate::l7::pool::Draw;
-use crate::l7::route::{Asking, Does, Taken, Target};
+use crate::l7::route::{Asking, Does, Taken, Target, with_edits, with_fields};
 use crate::l7::snapshot::{Balance, ClientAddress};
 use crate::l7::stats::Outcome;
 
@@ -111,7 +112,7 @@ impl Engine {
         client.requests += 1;
         let (service_key, peer) = (client.service, client.peer);
         let asking = Asking { codec, head, message: bytes, peer: peer.ip() };
-        let log = self.log_line(service_key, peer, &asking);
+        let mut log = self.log_line(service_key, peer, &asking);
         let decision = match self.decide(service_key, &asking) {
             Ok(decision) => decision,
             Err(reason) => return self.answer_head(key, codec, head, reason, log.as_deref(), ""),
@@ -123,11 +124,12 @@ impl Engine {
                 let mut room = Vec::new();
                 self.buffers.lend(&mut room);
                 let step = if let Some(location) = elsewhere.location(&asking, &mut room) {
-                    let headers: [(&[u8], &[u8]); 1] = [(b"location", location)];
-                    let reply =
-                        Reply { status: *status, reason: None, headers: &headers, body: b"", close: false };
                     decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                    self.answer_directly(key, codec, head, reply, log.as_deref(), route)
+                    let own: Option<(&[u8], &[u8])> = Some((b"location", location));
+                    with_fields(&decision.taken.response_headers, own, |headers| {
+                        let reply = Reply { status: *status, reason: None, headers, body: b"", close: false };
+                        self.answer_directly(key, codec, head, reply, log.as_deref(), route)
+                    })
                 } else {
                     let reason = ends_on_route(&decision.taken, LocalReason::BadRequest);
                     self.answer_head(key, codec, head, reason, log.as_deref(), route)
@@ -136,15 +138,12 @@ impl Engine {
                 return step;
             }
             Does::Direct(status, body) => {
-                let reply = Reply {
-                    status: *status,
-                    reason: None,
-                    headers: &[],
-                    body: body.as_bytes(),
-                    close: false,
-                };
                 decision.taken.counters.answers.note(Outcome::new(*status, 0));
-                return self.answer_directly(key, codec, head, reply, log.as_deref(), route);
+                return with_fields(&decision.taken.response_headers, None, |headers| {
+                    let body = body.as_bytes();
+                    let reply = Reply { status: *status, reason: None, headers, body, close: false };
+                    self.answer_directly(key, codec, head, reply, log.as_deref(), route)
+                });
             }
         }
         let Some(endpoint) = self.choose(decision.to, decision.hash, None) else {
@@ -158,7 +157,8 @@ impl Engine {
             Err(refusal) => {
                 self.buffers.take_back(&mut held);
                 decision.taken.counters.answers.note(Outcome::new(refusal.status, 0));
-                return self.refuse_request(key, codec, &refusal, head.len, log.as_deref());
+                note_fault(log.as_deref_mut(), refusal.fault, refusal.what);
+                return self.refuse_request(key, codec, &refusal, head.len, log.as_deref(), route);
             }
         };
         if let Some(service) = self.directory.all.get_mut(service_key) {
@@ -217,14 +217,10 @@ impl Engine {
         let service = self.directory.all.get(client.service).ok_or(lost)?;
         let mut edits = Edits { client: client_note(service, client.peer.ip()), ..Edits::default() };
         if let Some(rewriting) = &taken.rewriting {
-            if rewriting.head_len(asking) > service.bounds.codec.head {
-                let asked = Some(asking.head.asked);
-                let refusal = Refusal::fatal(LocalReason::TooLarge, "a target that its route makes too long");
-                return Err(Refusal { asked, ..refusal.with_status(414) });
-            }
+            rewriting.fits(asking, service.bounds.codec.head)?;
             (edits.path, edits.host) = (rewriting.path(), rewriting.host());
         }
-        crate::l7::route::with_edits(&taken.request_headers, |headers| {
+        with_edits(&taken.request_headers, |headers| {
             let edits = Edits { headers, ..edits };
             asking.codec.forward(asking.message, asking.head, &edits, out).map(|forwarded| forwarded.used)
         })

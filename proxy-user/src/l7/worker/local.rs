@@ -153,7 +153,7 @@ impl Engine {
         }
         let mut log = self.log_connection(key);
         note_fault(log.as_deref_mut(), refusal.fault, refusal.what);
-        self.refuse_request(key, codec, refusal, 0, log.as_deref())
+        self.refuse_request(key, codec, refusal, 0, log.as_deref(), "")
     }
 
     /// The same for a request that was counted, with so many bytes.
@@ -164,6 +164,7 @@ impl Engine {
         refusal: &Refusal,
         up: usize,
         log: Option<&Line>,
+        route: &str,
     ) -> Step {
         if let Some(service) = self.clients.get(key).and_then(|c| self.directory.all.get_mut(c.service)) {
             service.counters.local(refusal.reason);
@@ -174,7 +175,7 @@ impl Engine {
         }
         let down = self.reply_to(key, codec, &refusal.asked.unwrap_or_default(), &refusal.reply());
         let (status, reason, up) = (refusal.status, Some(refusal.reason), up as u64);
-        self.journal.note(log, &Ended { status, reason, up, down, ..Ended::default() });
+        self.journal.note(log, &Ended { status, reason, route, up, down, ..Ended::default() });
         if refusal.skip == 0 {
             return Step::Wait;
         }
@@ -214,7 +215,8 @@ impl Engine {
     }
 }
 
-fn note_fault(line: Option<&mut Line>, fault: Option<Fault>, what: &str) {
+/// Says in a log line what is wrong with the request.
+pub(super) fn note_fault(line: Option<&mut Line>, fault: Option<Fault>, what: &str) {
     if let Some(line) = line {
         line.refused(fault, what);
     }

@@ -30,6 +30,15 @@ fn requests_go_where_their_route_says() {
         edited.request_headers =
             vec![HeaderChange::Set("x-new".into(), "1".into()), HeaderChange::Remove("x-old".into())];
         edited.response_headers = vec![HeaderChange::Add("x-answer".into(), "2".into())];
+        let mut direct = route("direct", path("/hello"), Action::Direct { status: 200, body: "hi".into() });
+        direct.response_headers = vec![
+            HeaderChange::Set("content-type".into(), "text/html".into()),
+            HeaderChange::Add("x-answer".into(), "3".into()),
+        ];
+        let mut moved =
+            route("moved", path("/old"), Action::Redirect { status: 301, location: "/new".into() });
+        moved.response_headers =
+            vec![HeaderChange::Set("strict-transport-security".into(), "max-age=1".into())];
         let lane = Matches { headers: vec![by_header], ..Matches::default() };
         let host = VirtualHost {
             name: "shop".into(),
@@ -38,8 +47,8 @@ fn requests_go_where_their_route_says() {
                 route("lane", lane, to([0, 1])),
                 route("split", path("/split"), to([3, 1])),
                 edited,
-                route("moved", path("/old"), Action::Redirect { status: 301, location: "/new".into() }),
-                route("direct", path("/hello"), Action::Direct { status: 200, body: "hi".into() }),
+                moved,
+                direct,
             ],
         };
         snapshot.routes.services.insert("web".into(), vec![host]);
@@ -49,9 +58,12 @@ fn requests_go_where_their_route_says() {
         ask(&mut client, &format!("GET {path} HTTP/1.1\r\nHost: shop.example:80\r\n{more}\r\n"))
     };
     assert_eq!(get("/none", "").0, 404);
-    assert_eq!(get("/hello", "").2, b"hi");
+    let (_, head, body) = get("/hello", "");
+    assert!(body == b"hi" && head.contains("content-type: text/html\r\nx-answer: 3\r\n"), "{head}");
+    assert!(!head.contains("text/plain"), "{head}");
     let (status, head, _) = get("/old/x", "");
     assert!(status == 301 && head.contains("location: /new"), "{head}");
+    assert!(head.contains("strict-transport-security: max-age=1\r\n"), "{head}");
     let (status, head, body) = get("/edited", "X-Old: 1\r\n");
     let body = String::from_utf8(body).unwrap();
     assert!(
