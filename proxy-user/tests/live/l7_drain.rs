@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proxy_user::lab::bolt::{BoltClient, BoltServer};
+use proxy_user::lab::run_in;
 use proxy_user::lab::talk::Talk;
 
 use crate::bed::{Bed, Family, bed};
@@ -187,7 +188,8 @@ fn a_change_holds_for_clients_of_a_worker_that_drains() {
         let _http = bed.http(V4, 80);
         wait_for("the worker", || daemon.workers().len() == 1);
         let victim = daemon.workers()[0];
-        let mut talk = Talk::connect(V4.vip_at(80), Some(V4.client()), PATIENCE).unwrap();
+        let connect = || Talk::connect(V4.vip_at(80), Some(V4.client()), PATIENCE).unwrap();
+        let mut talk = run_in(&bed.client, connect).unwrap();
         assert_eq!(talk.get("/", "vip", "").unwrap().status, 200);
         kill(Pid::from_raw(victim), Signal::SIGTERM).unwrap();
         wait_for("the successor", || daemon.workers().len() == 2);
