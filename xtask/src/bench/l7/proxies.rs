@@ -150,8 +150,12 @@ impl Proxy {
     /// It and its children.
     fn processes(&self) -> Vec<u32> {
         let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|child| child.parse::<u32>().ok());
+        // A child is listed by the thread that started it.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        let children = lists.flat_map(|list| {
+            list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<u32>>()
+        });
         std::iter::once(pid).chain(children).collect()
     }
 }
