@@ -47,6 +47,8 @@ pub struct L7SetAside {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum L7Holds {
+    /// Nothing: the service itself is not in force anywhere, so that they deny nobody.
+    Orphaned,
     /// Nothing: they had no `access`.
     Nothing,
     /// Their `access`, over that of the configuration.
