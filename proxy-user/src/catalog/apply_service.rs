@@ -35,6 +35,10 @@ impl Changed {
                  `l7` service is served (`weir l7 set`)",
             ));
         }
+        let stood = self.api.services.get(service).is_some_and(|part| part.definition == Some(definition));
+        if stood && l7.is_some() {
+            self.in_force(base, service)?;
+        }
         let old = self.api.services.remove(service);
         let known = old.as_ref().map(|old| old.backends.clone()).unwrap_or_default();
         let kept = old.as_ref().filter(|_| l7.is_none() && definition.forward == Forward::L7);
@@ -190,10 +194,8 @@ impl Changed {
         if l7.is_some() || !has {
             self.known_service(base, service)?;
         }
-        if let Some(why) = self.not_in_force(base, service).filter(|_| l7.is_some()) {
-            let message = format!("service {service} of the API is not in force: {why}");
-            let hint = format!("drop it with DELETE /v1/services/{service}, or correct the configuration");
-            return Err(Refusal::new(Code::InvalidState, message).hint(hint));
+        if l7.is_some() {
+            self.in_force(base, service)?;
         }
         let of_base = base.services.get(service);
         let part = self.api.services.entry(service.to_owned()).or_default();
@@ -259,6 +261,14 @@ impl Changed {
         let of_base = base.services.get(service)?;
         ((own.vip, own.forward) != (of_base.vip, of_base.forward))
             .then(|| "the configuration has a service of this name with another VIP or mode".to_owned())
+    }
+
+    /// L7 settings of what is not in force would be taken and do nothing.
+    fn in_force(&self, base: &Desired, service: &str) -> Result<(), Refusal> {
+        let Some(why) = self.not_in_force(base, service) else { return Ok(()) };
+        let message = format!("service {service} of the API is not in force: {why}");
+        let hint = format!("drop it with DELETE /v1/services/{service}, or correct the configuration");
+        Err(Refusal::new(Code::InvalidState, message).hint(hint))
     }
 
     fn known_service(&self, base: &Desired, service: &str) -> Result<(), Refusal> {

@@ -180,6 +180,13 @@ fn what_is_not_in_force_is_not_set_and_can_be_dropped() {
         let (gone, after) = evolve(&edited, &api, delete()).unwrap();
         assert_eq!((gone.api, after.desired), (ApiState::default(), edited));
     }
+    let again = Change::PutService {
+        service: "shop".into(),
+        definition: definition(),
+        backends: Default::default(),
+        l7: Some(l7(DENY)),
+    };
+    assert_eq!(evolve(&taken("other", DENY).1, &api, again).unwrap_err().code, Code::InvalidState);
     // What was laid over a service that the file no longer has.
     let api = evolve(&base(), &ApiState::default(), set("web", DENY)).unwrap().0.api;
     let mut without = base();
