@@ -225,7 +225,7 @@ impl Daemon {
             start::check_ports(loaded.desired.snat_ports).map_err(|error| invalid(format!("{error:#}")))?;
         let base = loaded.desired.into_desired(ports, self.store.identity().seed);
         let merged = catalog::merge(&base, &self.state.api, Timestamp::now(), self.settings.limits)?;
-        merged.keeps_l7_of(&self.state.laid.merged)?;
+        merged.may_follow(&self.state.laid.merged)?;
         self.refuse_local_backends(&merged).await?;
 
         let mut warnings = merged.warnings.clone();

@@ -7,6 +7,7 @@ use super::apply::{Changed, check_name};
 use super::apply_list::set_by;
 use super::check::MAX_WEIGHT;
 use super::l7::differences;
+use super::orphans::taker_of_vip;
 use super::{ApiBackend, ApiService, NewBackend, Override, Refusal, ServiceDefinition, backend_text};
 use crate::control::types::{Code, Item, Operation, Outcome};
 use crate::model::{AdminState, Backend, BackendAddr, Desired, Forward, L7};
@@ -33,6 +34,10 @@ impl Changed {
                 "change it in the configuration and reload; the API may add backends, set weights and drain, and set how an \
                  `l7` service is served (`weir l7 set`)",
             ));
+        }
+        let stood = self.api.services.get(service).is_some_and(|part| part.definition == Some(definition));
+        if stood && l7.is_some() {
+            self.in_force(base, service)?;
         }
         let old = self.api.services.remove(service);
         let known = old.as_ref().map(|old| old.backends.clone()).unwrap_or_default();
@@ -64,18 +69,20 @@ impl Changed {
     }
 
     pub(super) fn delete_service(&mut self, base: &Desired, service: &str) -> Result<(), Refusal> {
-        if let Some(of_base) = base.services.get(service) {
+        let of_base = base.services.get(service);
+        if let Some(of_base) = of_base.filter(|_| self.not_in_force(base, service).is_none()) {
             return Err(Refusal::new(
                 Code::OriginConflict,
                 format!("service {service} was {}", set_by(of_base.origin)),
             )
             .hint("remove it from the configuration and reload, or drain its backends"));
         }
+        let note = of_base.map(|_| "what the API had set; that of the configuration stays".to_owned());
         let outcome = match self.api.services.remove(service) {
             Some(_) => Outcome::Removed,
             None => Outcome::Absent,
         };
-        self.note(service, Operation::Remove, outcome, None);
+        self.note(service, Operation::Remove, outcome, note);
         Ok(())
     }
 
@@ -182,7 +189,14 @@ impl Changed {
         service: &str,
         l7: Option<Arc<L7>>,
     ) -> Result<(), Refusal> {
-        self.known_service(base, service)?;
+        let has = self.api.services.get(service).is_some_and(|part| part.l7.is_some());
+        // What the API has set can be dropped, whatever the base has become.
+        if l7.is_some() || !has {
+            self.known_service(base, service)?;
+        }
+        if l7.is_some() {
+            self.in_force(base, service)?;
+        }
         let of_base = base.services.get(service);
         let part = self.api.services.entry(service.to_owned()).or_default();
         let forward = of_base.map(|base| base.forward).or(part.definition.map(|own| own.forward));
@@ -236,6 +250,25 @@ impl Changed {
         let operation = if withdrawn { Operation::Remove } else { Operation::Add };
         self.note(service, operation, outcome, None);
         Ok(())
+    }
+
+    /// Why a service that the API defined is not in force beside those of the base.
+    fn not_in_force(&self, base: &Desired, service: &str) -> Option<String> {
+        let own = self.api.services.get(service)?.definition?;
+        if let Some(by) = taker_of_vip(base, service, &own) {
+            return Some(format!("the configuration has service {by} of the same VIP"));
+        }
+        let of_base = base.services.get(service)?;
+        ((own.vip, own.forward) != (of_base.vip, of_base.forward))
+            .then(|| "the configuration has a service of this name with another VIP or mode".to_owned())
+    }
+
+    /// L7 settings of what is not in force would be taken and do nothing.
+    fn in_force(&self, base: &Desired, service: &str) -> Result<(), Refusal> {
+        let Some(why) = self.not_in_force(base, service) else { return Ok(()) };
+        let message = format!("service {service} of the API is not in force: {why}");
+        let hint = format!("drop it with DELETE /v1/services/{service}, or correct the configuration");
+        Err(Refusal::new(Code::InvalidState, message).hint(hint))
     }
 
     fn known_service(&self, base: &Desired, service: &str) -> Result<(), Refusal> {

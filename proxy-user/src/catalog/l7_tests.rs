@@ -177,10 +177,10 @@ fn what_an_edit_of_the_file_no_longer_allows_steps_back_at_a_start_and_refuses_a
     let mut without = base.clone();
     without.services.remove("next");
     let after = merged(&without, &api).unwrap();
-    let refused = after.keeps_l7_of(&before).unwrap_err();
+    let refused = after.may_follow(&before).unwrap_err();
     assert_eq!(refused.code, Code::InvalidConfig);
     assert!(refused.detail.contains("service own") && refused.detail.contains("`next`"), "{refused}");
-    assert_eq!(after.keeps_l7_of(&after), Ok(()), "what has stepped back does not refuse the next reload");
+    assert_eq!(after.may_follow(&after), Ok(()), "what has stepped back does not refuse the next reload");
     assert_eq!(after.desired.services["web"].l7, base.services["web"].l7, "the file's hold");
     assert_eq!(after.orphaned_services, ["own"], "it does not serve without its routes");
     let codes: Vec<_> = after.warnings.iter().map(|warning| warning.code.as_str()).collect();
@@ -234,7 +234,7 @@ fn a_destination_that_the_api_made_another_protocol_steps_back_for_a_route_of_th
     let after = merged(&routed, &api).unwrap();
     assert_eq!(after.desired, routed);
     assert_eq!(after.warnings[0].code, "orphaned_l7");
-    assert!(after.keeps_l7_of(&merged(&base, &api).unwrap()).is_err());
+    assert!(after.may_follow(&merged(&base, &api).unwrap()).is_err());
     assert!(evolve(&routed, &ApiState::default(), set("next", "codec = \"bolt\"\n")).is_err());
 }
 

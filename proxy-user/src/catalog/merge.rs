@@ -8,10 +8,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::check::{check, refusal};
+use super::orphans::{taker_of_order, taker_of_vip};
 use super::stepped_back::SteppedBack;
 use super::{ApiList, ApiService, ApiState, Refusal};
 use crate::config::{Limits, Locus, Problem};
-use crate::control::types::{Code, L7Holds, Warning};
+use crate::control::types::{L7Holds, Warning};
 use crate::model::{AclEntry, AclList, Backend, Desired, Forward, L7, Origin, Service};
 
 /// The merged state, and what the merge has to say about it.
@@ -30,7 +31,11 @@ pub struct Merged {
     /// Services whose L7 settings of the API are not in force.
     pub stepped_back: Aside,
     /// Those that the check of the whole state has set aside.
-    aside: Aside,
+    pub(super) aside: Aside,
+    /// Lists of the API whose order a list of the base has now, and that one.
+    pub(super) taken_orders: BTreeMap<String, String>,
+    /// Services of the API whose VIP a service of the base has now, and that one.
+    pub(super) taken_vips: BTreeMap<String, String>,
 }
 
 /// Merges what the API has set into the base, without what has ended by `now`, and checks the result.
@@ -113,17 +118,29 @@ fn join(
                 };
                 may_step_back(name, stepped.holds).then(|| (name.clone(), stepped))
             };
+            // Settings that have stepped back have no routes in force that could make room.
+            let fresh = |name: &&String| !aside.contains_key(*name);
+            let over =
+                |name: &String| merged.taken_vips.iter().find(|(_, by)| *by == name).map(|(own, _)| own);
             let named = |at: &Locus| match at {
-                Locus::Codec(name)
-                | Locus::Destination(name, _)
-                | Locus::AccessList(name, _)
-                | Locus::Routes(name) => step(name),
+                Locus::Codec(name) | Locus::Destination(name, _) => step(name),
+                // What lies over a service that took a VIP is the other's.
+                Locus::AccessList(name, _) => over(name).and_then(step).or_else(|| step(name)),
+                Locus::Routes(name) => Some(name).filter(fresh).and_then(step),
                 _ => None,
+            };
+            let routed = |name: &&String| {
+                let l7 = api.services.get(*name).and_then(|part| part.l7.as_ref());
+                fresh(name)
+                    && l7.is_some_and(|l7| !l7.hosts.is_empty())
+                    && !merged.orphaned_services.contains(name)
             };
             // The service itself, or the destination that speaks another protocol now. Where all routes are too many, those
             // of any service of the API make room.
-            let crowding =
-                || matches!(problem.at, Locus::Routes(_)).then(|| api.services.keys().find_map(step))?;
+            let crowding = || {
+                matches!(problem.at, Locus::Routes(_))
+                    .then(|| api.services.keys().filter(routed).find_map(step))?
+            };
             let found =
                 named(&problem.at).or_else(|| problem.other.as_ref().and_then(named)).or_else(crowding);
             if let Some((name, stepped)) = found {
@@ -146,6 +163,8 @@ fn join_without(base: &Desired, api: &ApiState, old: &ApiState, now: Timestamp, 
         next_expiry: None,
         stepped_back: Aside::new(),
         aside: aside.clone(),
+        taken_orders: BTreeMap::new(),
+        taken_vips: BTreeMap::new(),
     };
     let over = |entry: &AclEntry| entry.expires_at.is_some_and(|end| end <= now);
     if base.acl.lists.values().any(|list| list.entries.values().any(over)) {
@@ -154,34 +173,23 @@ fn join_without(base: &Desired, api: &ApiState, old: &ApiState, now: Timestamp, 
         }
     }
     for (name, part) in &api.lists {
-        let stood = old.lists.get(name).and_then(|list| list.definition);
-        match part.definition {
-            Some(own)
-                if stood == part.definition
-                    && base
-                        .acl
-                        .lists
-                        .iter()
-                        .any(|(other, list)| other != name && list.order == own.order) =>
-            {
-                merged.orphan_list(name, part, "the configuration has a list of the same order now");
-            }
-            _ => merged.join_list(name, part, now),
+        let stood = old.lists.get(name).is_some_and(|list| list.definition == part.definition);
+        match part.definition.filter(|_| stood).and_then(|own| taker_of_order(base, name, &own)) {
+            Some(by) => merged.displace_list(name, part, by),
+            None => merged.join_list(name, part, now),
         }
     }
     for (name, part) in &api.services {
-        let stood = old.services.get(name).and_then(|service| service.definition);
-        match part.definition {
-            Some(own)
-                if stood == part.definition
-                    && base
-                        .services
-                        .iter()
-                        .any(|(other, service)| other != name && service.vip == own.vip) =>
-            {
-                merged.orphan_service(name, "the configuration has a service of the same VIP now");
-            }
-            _ => merged.join_service(name, part),
+        let stood = old.services.get(name).is_some_and(|service| service.definition == part.definition);
+        match part.definition.filter(|_| stood).and_then(|own| taker_of_vip(base, name, &own)) {
+            Some(by) => drop(merged.taken_vips.insert(name.clone(), by.clone())),
+            None => merged.join_service(name, part),
+        }
+    }
+    // Over what the API says of those that took the VIPs, too.
+    for (name, by) in merged.taken_vips.clone() {
+        if let Some(part) = api.services.get(&name) {
+            merged.displace_service(&name, part, &by);
         }
     }
     merged.next_expiry = next_expiry(&merged.desired);
@@ -189,28 +197,6 @@ fn join_without(base: &Desired, api: &ApiState, old: &ApiState, now: Timestamp, 
 }
 
 impl Merged {
-    /// Why this state of an edited base may not follow `before`: L7 settings of the API that were in force would step back,
-    /// or a service would refuse everybody for those that it has no more.
-    ///
-    /// # Errors
-    /// Names the first such service.
-    pub fn keeps_l7_of(&self, before: &Self) -> Result<(), Refusal> {
-        let worse = |(name, now): &(&String, &SteppedBack)| {
-            let was = before.stepped_back.get(*name).map_or(L7Holds::Nothing, |was| was.holds);
-            now.holds > was || self.aside.contains_key(*name) && !before.aside.contains_key(*name)
-        };
-        let Some((name, SteppedBack { why, .. })) = self.stepped_back.iter().find(worse) else {
-            return Ok(());
-        };
-        let message = format!(
-            "the L7 settings that the API set for service {name} do not fit the configuration: {why}"
-        );
-        let hint = format!(
-            "correct the file, set others with `weir l7 set {name}`, or drop them with `weir l7 unset {name}`"
-        );
-        Err(Refusal::new(Code::InvalidConfig, message).hint(hint))
-    }
-
     fn join_list(&mut self, name: &str, part: &ApiList, now: Timestamp) {
         let list = match (Arc::make_mut(&mut self.desired.acl).lists.entry(name.to_owned()), part.definition)
         {
@@ -245,16 +231,13 @@ impl Merged {
     }
 
     fn join_service(&mut self, name: &str, part: &ApiService) {
-        let unfit = part.l7.as_ref().and_then(|_| match &part.l7_fault {
-            Some(fault) => Some(SteppedBack::unread(fault.clone())),
-            None => self.aside.get(name).cloned(),
-        });
+        let unfit = self.unfit(name, part);
         if let Some(stepped) =
             unfit.as_ref().filter(|_| part.definition.is_some() && !self.desired.services.contains_key(name))
         {
             let why = stepped.why.clone();
-            self.orphan_service(name, &format!("its L7 settings do not fit: {why}"));
-            self.stepped_back.insert(name.to_owned(), SteppedBack::unread(why));
+            self.stepped_back.insert(name.to_owned(), SteppedBack::unread(why.clone()));
+            self.orphan_service(name, part, &format!("its L7 settings do not fit: {why}"));
             return;
         }
         let service = match (self.desired.services.entry(name.to_owned()), part.definition) {
@@ -283,13 +266,17 @@ impl Merged {
                 if let Some(l7) = part.l7.as_ref().filter(|_| own.vip == found.get().vip) {
                     let mut stepped = unfit.unwrap_or_else(|| SteppedBack::of(l7, why.to_owned()));
                     stepped.lay_over(found.get_mut(), l7);
-                    self.warnings.push(stepped.warning(name));
+                    self.warnings.push(stepped.warning(name, false));
                     self.stepped_back.insert(name.to_owned(), stepped);
                 }
-                return self.orphan_service(name, why);
+                return self.orphan_service(name, part, why);
             }
             (Entry::Vacant(_), None) => {
-                return self.orphan_service(name, "the configuration has no service of this name any more");
+                return self.orphan_service(
+                    name,
+                    part,
+                    "the configuration has no service of this name any more",
+                );
             }
         };
         let mode = || "the configuration no longer gives it forward = \"l7\"".to_owned();
@@ -299,7 +286,7 @@ impl Merged {
             (Some(l7), None) => service.l7 = Some(l7.clone()),
             (Some(l7), Some(mut stepped)) => {
                 let serves = stepped.lay_over(service, l7);
-                self.warnings.push(stepped.warning(name));
+                self.warnings.push(stepped.warning(name, service.forward == Forward::L7));
                 self.stepped_back.insert(name.to_owned(), stepped);
                 if !serves {
                     return;
@@ -320,29 +307,6 @@ impl Merged {
                 origin: Origin::Api,
             });
         }
-    }
-
-    fn orphan_list(&mut self, name: &str, part: &ApiList, why: &str) {
-        self.orphaned_lists.push(name.to_owned());
-        self.warnings.push(Warning {
-            code: "orphaned_entries".into(),
-            detail: format!(
-                "{} entries that the API added to list {name} are kept but not in force: {why}; give the list back, or \
-                 drop them with DELETE /v1/acl/lists/{name}",
-                part.entries.len()
-            ),
-        });
-    }
-
-    fn orphan_service(&mut self, name: &str, why: &str) {
-        self.orphaned_services.push(name.to_owned());
-        self.warnings.push(Warning {
-            code: "orphaned_service".into(),
-            detail: format!(
-                "what the API set for service {name} is kept but not in force: {why}; give the service back, or drop it \
-                 with DELETE /v1/services/{name}"
-            ),
-        });
     }
 }
 

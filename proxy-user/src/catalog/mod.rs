@@ -24,6 +24,9 @@ mod l7;
 #[cfg(test)]
 mod l7_tests;
 mod merge;
+mod orphans;
+#[cfg(test)]
+mod orphans_tests;
 mod overlay;
 pub mod pool;
 mod refusal;

@@ -35,7 +35,7 @@ impl SteppedBack {
         if self.holds > L7Holds::Nothing && !tells_clients_apart(service, set_aside) {
             self.holds = L7Holds::Refusal;
         }
-        if self.holds == L7Holds::Nothing {
+        if self.holds <= L7Holds::Nothing {
             return true;
         }
         if service.forward != Forward::L7 {
@@ -71,9 +71,11 @@ impl SteppedBack {
         true
     }
 
-    pub(super) fn warning(&self, name: &str) -> Warning {
+    /// The warning of them; `settable` where others can be set in their place.
+    pub(super) fn warning(&self, name: &str, settable: bool) -> Warning {
+        let others = if settable { format!(", set others with `weir l7 set {name}`") } else { String::new() };
         let what = match self.holds {
-            L7Holds::Nothing => "those of the configuration are",
+            L7Holds::Orphaned | L7Holds::Nothing => "those of the configuration are",
             L7Holds::Access => "those of the configuration are, and their `access` over these",
             L7Holds::Refusal => "and since they may have denied clients, the service refuses everybody",
         };
@@ -81,9 +83,9 @@ impl SteppedBack {
         Warning {
             code: "orphaned_l7".into(),
             detail: format!(
-                "the L7 settings that the API laid over service {name} are kept but not in force, {what}: {why}; \
-                 `weir l7 show {name} --set-aside` prints them: correct the configuration, set others with \
-                 `weir l7 set {name}`, or drop them with `weir l7 unset {name}`"
+                "the L7 settings that the API set for service {name} are kept but not in force, {what}: {why}; \
+                 `weir l7 show {name} --set-aside` prints them: correct the configuration{others}, or drop \
+                 them with `weir l7 unset {name}`"
             ),
         }
     }

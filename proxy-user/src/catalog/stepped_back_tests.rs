@@ -67,8 +67,8 @@ fn without_its_list_a_service_refuses_everybody_and_no_change_brings_that_about(
     assert_eq!((holds, access), (L7Holds::Refusal, refusing()));
     assert_eq!(service.l7.unwrap().written["l7"]["access"]["default"], "deny");
     let before = merged(&base(), &api).unwrap();
-    assert_eq!(after.keeps_l7_of(&before).unwrap_err().code, Code::InvalidConfig, "a reload");
-    assert_eq!(after.keeps_l7_of(&after), Ok(()));
+    assert_eq!(after.may_follow(&before).unwrap_err().code, Code::InvalidConfig, "a reload");
+    assert_eq!(after.may_follow(&after), Ok(()));
     // Of what has stepped back already, what still holds may not be lost either.
     let mut api = api;
     let list = Change::PutList {
@@ -120,13 +120,13 @@ fn another_mode_serves_nobody_whom_access_may_have_denied() {
     let (service, _, holds) = web(&after);
     assert_eq!((holds, service.backends.len(), service.discovery), (L7Holds::Refusal, 0, None));
     let before = merged(&base(), &api).unwrap();
-    assert!(after.keeps_l7_of(&before).unwrap_err().hint.unwrap().contains("weir l7 unset web"));
+    assert!(after.may_follow(&before).unwrap_err().hint.unwrap().contains("weir l7 unset web"));
     let (_, file) = evolve(&nat, &api, unset("web")).unwrap();
     assert_eq!(file.desired.services["web"], nat.services["web"]);
     // Settings that denied nobody only wait.
     let (after, api) = start(&nat, "codec = \"bolt\"\n");
     assert_eq!(after.desired.services["web"], nat.services["web"]);
-    assert_eq!(after.keeps_l7_of(&merged(&base(), &api).unwrap()), Ok(()));
+    assert_eq!(after.may_follow(&merged(&base(), &api).unwrap()), Ok(()));
 }
 
 #[test]

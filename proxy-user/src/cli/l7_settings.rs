@@ -51,10 +51,21 @@ pub struct UnsetArgs {
 
 pub(super) fn show(args: &ShowArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
     let found = daemon.ask(daemon.client.l7_settings(&args.service))?.value;
-    match output.format {
-        Format::Json => output.json_only(&found),
-        Format::Table if args.set_aside => output.text(&aside_text(&found)?),
-        Format::Table => output.text(&text(&found)?),
+    match wanted(&found, args.set_aside, output.format)? {
+        Some(text) => output.text(&text),
+        None => output.json_only(&found),
+    }
+}
+
+/// The text that was asked for; none for the document itself.
+fn wanted(found: &L7SettingsDocument, set_aside: bool, format: Format) -> Result<Option<String>, Failure> {
+    if set_aside && found.set_aside.is_none() {
+        return Err(none_aside(found));
+    }
+    match format {
+        Format::Json => Ok(None),
+        Format::Table if set_aside => aside_text(found).map(Some),
+        Format::Table => text(found).map(Some),
     }
 }
 
@@ -152,15 +163,20 @@ fn text(found: &L7SettingsDocument) -> Result<String, Failure> {
 fn aside_text(found: &L7SettingsDocument) -> Result<String, Failure> {
     let name = printable(&found.service);
     let Some(aside) = &found.set_aside else {
-        return Err(Failure::Failed(format!("no L7 settings of service {name} are set aside")));
+        return Err(none_aside(found));
     };
     let why = printable(&aside.why);
     Ok(format!("# L7 settings of service {name} that are not in force: {why}\n{}", toml(&aside.settings)?))
 }
 
+fn none_aside(found: &L7SettingsDocument) -> Failure {
+    Failure::Failed(format!("no L7 settings of service {} are set aside", printable(&found.service)))
+}
+
 /// What was set aside, in comments.
 fn aside_lines(name: &str, aside: &L7SetAside) -> String {
     let holds = match aside.holds {
+        L7Holds::Orphaned => " and deny nobody, for the service itself is not in force",
         L7Holds::Nothing => "",
         L7Holds::Access => ", but for their `access`",
         L7Holds::Refusal => ", and the service refuses everybody, since they may have denied clients",
@@ -250,7 +266,13 @@ mod tests {
         assert!(read_l7_toml("shop", "x", &printed).is_ok() && read_l7_toml("shop", "x", &shown).is_ok());
         found.settings = L7Settings::default();
         assert!(text(&found).unwrap().starts_with("# Service shop is not served by the L7 path"));
+        found.set_aside.as_mut().unwrap().holds = L7Holds::Orphaned;
+        assert!(text(&found).unwrap().contains("not in force and deny nobody"));
         found.set_aside = None;
+        for format in [Format::Json, Format::Table] {
+            assert!(wanted(&found, true, format).is_err(), "what is in force is not what was asked for");
+        }
+        assert!(wanted(&found, false, Format::Json).unwrap().is_none());
         assert!(aside_text(&found).is_err());
     }
 }

@@ -9,7 +9,6 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::check;
 use super::diagnostic::Diagnostic;
 use super::problem::{Code, Severity};
 use super::raw::RawService;
@@ -18,6 +17,7 @@ use super::schema::schema;
 use super::shape;
 use super::source::Source;
 use super::written;
+use super::{bounds, check};
 use crate::model::L7;
 
 /// Settings that were accepted.
@@ -87,6 +87,12 @@ pub fn read_l7_json(service: &str, value: &Value) -> Result<ReadL7, L7Refused> {
         let hint = "give an object with `codec`, `l7`, `host`, `route`";
         return Err(refused(String::new(), Code::WrongType, "the settings are no object", hint));
     };
+    // Before anything is built of it: the schema names every key that it does not know.
+    let most = bounds::L7_SETTINGS_BYTES;
+    if check::json_bytes(object) > most {
+        let message = format!("the L7 settings of service `{service}` are too large");
+        return Err(refused(String::new(), Code::TooMany, &message, &check::too_large_hint()));
+    }
     let text = written::flat(object)
         .map_err(|error| refused(String::new(), Code::Syntax, &error.to_string(), "write it otherwise"))?;
     read_l7_toml(service, "", &text)

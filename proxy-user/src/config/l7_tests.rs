@@ -320,6 +320,20 @@ fn settings_of_any_spelling_have_one_bound_and_come_back() {
 }
 
 #[test]
+fn many_keys_that_nobody_knows_are_refused_before_anything_is_built_of_them() {
+    let keys = |count: u32| -> Value {
+        (0..count).map(|n| (format!("k{n}"), json!(1))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let refused = read_l7_json("web", &keys(200_000)).unwrap_err();
+    assert_eq!(refused.0.len(), 1);
+    assert!(refused.0[0].diagnostic.message.contains("too large"), "{refused}");
+    // In TOML, what is found ends the search.
+    let text: String = (0..5_000).map(|n| format!("k{n} = 1\n")).collect();
+    let refused = read_l7_toml("web", "x", &text).unwrap_err().to_string();
+    assert!(refused.contains("990 more of"), "{refused}");
+}
+
+#[test]
 fn keys_that_need_a_codec_name_it() {
     for (text, wanted) in [
         ("[[route]]\n", "add codec = \"http1\" or codec = \"bolt\" to the service"),

@@ -64,6 +64,12 @@ impl Report {
         self.found.push(diagnostic);
     }
 
+    /// How many errors were found, shown or not.
+    pub(super) fn errors(&self) -> usize {
+        let errors = self.seen.iter().filter(|((severity, ..), _)| *severity == Severity::Error);
+        errors.map(|(_, count)| count).sum()
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.found.has_errors()
     }

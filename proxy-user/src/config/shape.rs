@@ -36,6 +36,9 @@ impl<'a> Walk<'a> {
         let known = schema.get("properties").and_then(Value::as_object);
         let any = schema.get("additionalProperties").filter(|extra| extra.is_object());
         for (key, value) in table.iter() {
+            if self.report.errors() >= ENOUGH {
+                return;
+            }
             let word: &str = key.get_ref();
             match known.and_then(|known| known.get(word)).or(any) {
                 Some(inner) => self.value(inner, value, word),
@@ -130,6 +133,9 @@ impl<'a> Walk<'a> {
         }
         let Some(inner) = schema.get("items") else { return };
         for item in items {
+            if self.report.errors() >= ENOUGH {
+                return;
+            }
             self.value(inner, item, name);
         }
     }
@@ -185,6 +191,9 @@ impl<'a> Walk<'a> {
         target.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(schema)
     }
 }
+
+/// Findings after which nothing more is looked for: each costs time and memory, whether it is shown or not.
+const ENOUGH: usize = 1_000;
 
 /// The words that a schema allows; none for any.
 fn words(schema: &Value) -> Vec<&str> {

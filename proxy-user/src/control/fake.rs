@@ -257,6 +257,7 @@ fn apply(
         view.desired = Arc::new(merge(&base(), api, now, Limits::default())?.desired);
         view.api = Arc::new(api.clone());
         view.orphaned_lists = merged.orphaned_lists;
+        view.orphaned_services = merged.orphaned_services;
         view.stepped_back = merged.stepped_back;
         view.last_change = Some(ChangeRecord {
             at: now,

@@ -44,10 +44,7 @@ impl Checker<'_> {
         let most = bounds::L7_SETTINGS_BYTES;
         if let Some((_, span)) = said.first().copied().filter(|_| json_bytes(&raw.written) > most) {
             let message = format!("the L7 settings of service `{}` are too large", raw.name.value);
-            let hint = format!(
-                "{most} bytes, as JSON without blanks, are the most: have backends give long answers, or split the service"
-            );
-            self.report.error(Code::TooMany, message, hint, self.source.place(span.clone(), ""));
+            self.report.error(Code::TooMany, message, too_large_hint(), self.source.place(span.clone(), ""));
             return None;
         }
         let mut l7 = L7 { written: Arc::new(raw.written.clone()), ..L7::default() };
@@ -254,6 +251,14 @@ impl Checker<'_> {
 }
 
 /// How long an object is as JSON without blanks, bytes.
-fn json_bytes(object: &Map<String, Value>) -> usize {
+pub(in crate::config) fn json_bytes(object: &Map<String, Value>) -> usize {
     serde_json::to_vec(object).map_or(usize::MAX, |text| text.len())
+}
+
+/// What to do about settings that are too large.
+pub(in crate::config) fn too_large_hint() -> String {
+    let most = bounds::L7_SETTINGS_BYTES;
+    format!(
+        "{most} bytes, as JSON without blanks, are the most: have backends give long answers, or split the service"
+    )
 }

@@ -25,6 +25,7 @@ use super::source::Source;
 use crate::model::{Forward, L7};
 
 pub(super) use acl::add_file;
+pub(super) use l7::{json_bytes, too_large_hint};
 pub(super) use settings::interface_name;
 
 /// What file and flags say, and where the file says it.

@@ -184,7 +184,7 @@ fn what_is_not_in_force_is_shown_with_why() {
     assert_eq!(found.settings, settings(json!({ "codec": "bolt" })));
     view.stepped_back.clear();
     view.orphaned_services.push("shop".into());
-    assert!(render::l7_set_aside(&view, "shop").is_some());
+    assert_eq!(render::l7_set_aside(&view, "shop"), None, "the merge says why and what holds");
 }
 
 #[tokio::test]

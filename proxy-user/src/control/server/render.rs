@@ -10,12 +10,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::catalog::{ApiList, backend_text, vip_text};
+use crate::catalog::{ApiList, SteppedBack, backend_text, vip_text};
 use crate::control::door::View;
 use crate::control::registry;
-use crate::control::types::{
-    BackendDocument, Entry, L7Holds, L7SetAside, L7Settings, ListSummary, ServiceDocument,
-};
+use crate::control::types::{BackendDocument, Entry, L7SetAside, L7Settings, ListSummary, ServiceDocument};
 use crate::model::{AclEntry, AclList, BackendAddr, Forward, L7, Origin, Service};
 
 /// A JSON answer with the generation as its ETag.
@@ -114,12 +112,7 @@ pub(super) fn l7_overridden(view: &View, name: &str, service: &Service) -> bool 
 /// L7 settings of the API for a service that are not in force.
 pub(super) fn l7_set_aside(view: &View, name: &str) -> Option<L7SetAside> {
     let l7 = view.api.services.get(name)?.l7.as_ref()?;
-    let orphaned = || {
-        let why = "the service is not in force: `weir status` says why".to_owned();
-        view.orphaned_services.iter().any(|one| one == name).then_some((why, L7Holds::Refusal))
-    };
-    let stepped = view.stepped_back.get(name).map(|stepped| (stepped.why.clone(), stepped.holds));
-    let (why, holds) = stepped.or_else(orphaned)?;
+    let SteppedBack { why, holds } = view.stepped_back.get(name)?.clone();
     Some(L7SetAside { why, holds, settings: L7Settings((*l7.written).clone()) })
 }
 

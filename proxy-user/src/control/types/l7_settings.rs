@@ -43,10 +43,12 @@ pub struct L7SetAside {
     pub settings: L7Settings,
 }
 
-/// What holds of L7 settings that are not in force. Whom they denied is not let in.
+/// What holds of L7 settings that are not in force. Where their service is served, whom they denied is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum L7Holds {
+    /// Nothing: the service itself is not in force anywhere, so that they deny nobody.
+    Orphaned,
     /// Nothing: they had no `access`.
     Nothing,
     /// Their `access`, over that of the configuration.

@@ -124,14 +124,9 @@ impl Workers {
         let Some(wanted) = self.published.as_ref().map(|snapshot| snapshot.generation) else { return true };
         let count = usize::try_from(self.shared.workers).unwrap_or(usize::MAX);
         let mut views = self.shared.views.subscribe();
-        let all = views.wait_for(|views| {
-            let answered = |view: &WorkerView| {
-                view.generation == Some(wanted)
-                    || matches!(&view.refused, Some((which, _)) if *which == wanted)
-            };
-            views.values().filter(|view| answered(view)).count() >= count
-        });
-        matches!(timeout(patience, all).await, Ok(Ok(_)))
+        // A refusal ends the wait, and is none that serves by it.
+        let all = views.wait_for(|views| answers(views, wanted).0 >= count);
+        matches!(timeout(patience, all).await, Ok(Ok(views)) if answers(&views, wanted).1 >= count)
     }
 
     /// What others may look at.
@@ -199,6 +194,14 @@ async fn stop_all(places: &Places, patience: Duration) -> usize {
     count
 }
 
+/// How many workers have answered a snapshot, and how many of them serve by it.
+fn answers(views: &BTreeMap<u32, WorkerView>, wanted: u64) -> (usize, usize) {
+    let serves = |view: &&WorkerView| view.generation == Some(wanted);
+    let refused = |view: &&WorkerView| matches!(&view.refused, Some((which, _)) if *which == wanted);
+    let answered = views.values().filter(|view| serves(view) || refused(view)).count();
+    (answered, views.values().filter(serves).count())
+}
+
 /// What was found of one worker's place.
 #[derive(Default)]
 struct Found {
@@ -241,3 +244,16 @@ async fn found(shared: &Shared, count: u32) -> io::Result<BTreeMap<u32, Found>> 
 const QUESTIONS: usize = 16;
 /// How long workers drain that are more than there shall be, or do so already.
 const SURPLUS: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_refuses_a_snapshot_has_answered_and_does_not_serve_by_it() {
+        let at = |generation| WorkerView { generation: Some(generation), ..WorkerView::default() };
+        let refused = WorkerView { refused: Some((7, "why".into())), ..at(6) };
+        assert_eq!(answers(&[(0, at(7)), (1, refused)].into(), 7), (2, 1));
+        assert_eq!(answers(&[(0, at(7)), (1, at(6))].into(), 7), (1, 1));
+    }
+}
