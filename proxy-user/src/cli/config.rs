@@ -14,9 +14,9 @@ pub enum ConfigCommand {
     Schema,
     /// What is in force of lists, services and backends, of the file, flags, API and registries together, as TOML
     ///
-    /// It is not the file, and `weir run` does not read it: what the file does not set stands there with its default, what API and registries have set stands
-    /// beside it, and the daemon's own settings ([api], [interface], [registry], [limits] and the like) are not in it.
-    /// With -o json the same as JSON.
+    /// It is not the file, and `weir run` does not read it: what the file does not set stands there with its default, what API
+    /// and registries have set stands beside it, and the daemon's own settings (`[api]`, `[interface]`, `[registry]`,
+    /// `[limits]` and the like) are not in it. With -o json the same as JSON.
     Show,
 }
 
