@@ -27,6 +27,22 @@ pub(super) fn base() -> Desired {
     base
 }
 
+/// Settings that deny a source by a rule of their own.
+pub(super) const DENY: &str = "codec = \"http1\"\nl7 = { access = { rules = [{ action = \"deny\", sources = [\"192.0.2.0/24\"] }] } }\n";
+/// And by a list of the file.
+pub(super) const LIST: &str = "codec = \"http1\"\nl7 = { access = { lists = [\"file\"] } }\n";
+
+/// A service of the API, beside those of [`base`].
+pub(super) fn definition() -> ServiceDefinition {
+    ServiceDefinition {
+        vip: parse_vip("tcp/198.51.100.10:90").unwrap(),
+        forward: Forward::L7,
+        announce: Default::default(),
+        unknown_port: Default::default(),
+        syn_budget: 1,
+    }
+}
+
 pub(super) fn set(service: &str, text: &str) -> Change {
     Change::SetL7 { service: service.into(), l7: Some(l7(text)) }
 }
@@ -136,13 +152,7 @@ fn faults_of_the_whole_state_are_named_by_their_keys_and_change_nothing() {
 
 /// `own` is a service of the API that routes to `next` of the file.
 fn with_own(base: &Desired, text: &str) -> ApiState {
-    let definition = ServiceDefinition {
-        vip: parse_vip("tcp/198.51.100.10:90").unwrap(),
-        forward: Forward::L7,
-        announce: Default::default(),
-        unknown_port: Default::default(),
-        syn_budget: 1,
-    };
+    let definition = definition();
     let backends = [(parse_backend("10.0.0.13:80").unwrap(), NewBackend::default())].into();
     let put = Change::PutService { service: "own".into(), definition, backends, l7: Some(l7(text)) };
     evolve(base, &ApiState::default(), put).unwrap().0.api

@@ -1,23 +1,10 @@
 //! What of the API the file leaves no place for: nobody whom it denied is let in, and there is a way out.
 
-use super::l7_tests::{base, evolve, l7, merged, set, unset};
+use super::l7_tests::{DENY, LIST, base, definition, evolve, l7, merged, set, unset};
 use super::*;
 use crate::control::types::{Code, L7Holds, Outcome};
 use crate::l7::snapshot::Access;
 use crate::model::{AclList, Action, Desired, Forward, Origin};
-
-const DENY: &str = "codec = \"http1\"\nl7 = { access = { rules = [{ action = \"deny\", sources = [\"192.0.2.0/24\"] }] } }\n";
-const LIST: &str = "codec = \"http1\"\nl7 = { access = { lists = [\"file\"] } }\n";
-
-fn definition() -> ServiceDefinition {
-    ServiceDefinition {
-        vip: parse_vip("tcp/198.51.100.10:90").unwrap(),
-        forward: Forward::L7,
-        announce: Default::default(),
-        unknown_port: Default::default(),
-        syn_budget: 1,
-    }
-}
 
 /// `shop` of the API with these settings, and others of a file that took its VIP for `name`.
 fn taken(name: &str, text: &str) -> (ApiState, Desired) {

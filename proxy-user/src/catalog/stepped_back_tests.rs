@@ -2,14 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::l7_tests::{base, evolve, l7, merged, set, unset};
+use super::l7_tests::{DENY, LIST, base, definition, evolve, l7, merged, set, unset};
 use super::*;
 use crate::control::types::{Code, L7Holds};
 use crate::l7::snapshot::Access;
 use crate::model::{Desired, Forward, L7, Service};
-
-const DENY: &str = "codec = \"http1\"\nl7 = { access = { rules = [{ action = \"deny\", sources = [\"192.0.2.0/24\"] }] } }\n";
-const LIST: &str = "codec = \"http1\"\nl7 = { access = { lists = [\"file\"] } }\n";
 
 /// The state of a start with this base, after `web` was set so with the test's own.
 fn start(edited: &Desired, text: &str) -> (Merged, ApiState) {
@@ -131,13 +128,7 @@ fn another_mode_serves_nobody_whom_access_may_have_denied() {
 
 #[test]
 fn a_service_of_the_api_whose_name_the_file_takes_keeps_refusing() {
-    let definition = ServiceDefinition {
-        vip: parse_vip("tcp/198.51.100.10:90").unwrap(),
-        forward: Forward::L7,
-        announce: Default::default(),
-        unknown_port: Default::default(),
-        syn_budget: 1,
-    };
+    let definition = definition();
     let routed = format!("{DENY}[[route]]\nto = \"next\"\n");
     let put = Change::PutService {
         service: "own".into(),

@@ -25,6 +25,18 @@ fn sealed(id: u32, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What is asked of the RPC service `b` goes to another backend than the rest.
+fn b_goes_to(live: SocketAddr, snapshot: &mut Snapshot) {
+    let at = "127.9.9.9:1".parse().unwrap();
+    snapshot.services.insert("other".into(), service(at, "bolt", &[live]));
+    let matches = Matches { service: Some(TextMatch::Exact("b".into())), ..Matches::default() };
+    let action = Action::Forward(vec![Destination { service: "other".into(), weight: 1 }]);
+    let to_other = Route { name: "b".into(), matches, action, ..Route::default() };
+    let routes = vec![to_other, Route { name: "all".into(), ..Route::default() }];
+    let host = VirtualHost { name: "h".into(), hosts: vec!["*".into()], routes };
+    snapshot.routes.services.insert("web".into(), vec![host]);
+}
+
 #[test]
 fn who_may_not_ask_is_told_before_the_message_is_there() {
     let backend = Backend::new(serve);
@@ -154,14 +166,7 @@ fn answers_of_another_endpoint_do_not_let_a_client_go_on_that_waits_for_one() {
         }
     });
     let mut rig = Rig::new("bolt", &[stalled.at], |snapshot| {
-        let at = "127.9.9.9:1".parse().unwrap();
-        snapshot.services.insert("other".into(), service(at, "bolt", &[live.at]));
-        let matches = Matches { service: Some(TextMatch::Exact("b".into())), ..Matches::default() };
-        let action = Action::Forward(vec![Destination { service: "other".into(), weight: 1 }]);
-        let to_other = Route { name: "b".into(), matches, action, ..Route::default() };
-        let routes = vec![to_other, Route { name: "all".into(), ..Route::default() }];
-        let host = VirtualHost { name: "h".into(), hosts: vec!["*".into()], routes };
-        snapshot.routes.services.insert("web".into(), vec![host]);
+        b_goes_to(live.at, snapshot);
     });
     let mut client = rig.connect();
     client.set_write_timeout(Some(Duration::from_millis(1000))).unwrap();
@@ -198,14 +203,7 @@ fn what_waits_for_endpoints_that_do_not_read_has_one_bound() {
     // Without a bound of all, each would hold 32 MiB.
     let (one, two, live) = (stalled(), stalled(), Backend::new(serve));
     let mut rig = Rig::holding(Some(3 << 20), "bolt", &[one.at, two.at], |snapshot| {
-        let at = "127.9.9.9:1".parse().unwrap();
-        snapshot.services.insert("other".into(), service(at, "bolt", &[live.at]));
-        let matches = Matches { service: Some(TextMatch::Exact("b".into())), ..Matches::default() };
-        let action = Action::Forward(vec![Destination { service: "other".into(), weight: 1 }]);
-        let to_other = Route { name: "b".into(), matches, action, ..Route::default() };
-        let routes = vec![to_other, Route { name: "all".into(), ..Route::default() }];
-        let host = VirtualHost { name: "h".into(), hosts: vec!["*".into()], routes };
-        snapshot.routes.services.insert("web".into(), vec![host]);
+        b_goes_to(live.at, snapshot);
     });
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| rig.connect()).collect();
     let refused = |rig: &Rig| {
